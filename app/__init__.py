@@ -1,0 +1,1 @@
+"""Yardmaster's server: the document kernel, the planes, the gateway and the services."""
