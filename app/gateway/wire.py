@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
 Json = dict[str, Any]
 
@@ -51,6 +53,7 @@ class Provider:
     `key_env` is None when no key is needed. `base_url` is written as the official SDK reads it.
     `drops` are request fields the provider refuses; `renames` maps our field to its own.
     `prefixes` are model-name prefixes routed here when nothing else decides.
+    `transport` answers in this process instead of over HTTP; None, as almost always, means HTTP.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Provider:
     prefixes: tuple[str, ...] = ()
     raw_key_prefixes: tuple[str, ...] = ()
     kinds: frozenset[Kind] = frozenset(Kind)
+    transport: Transport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,34 @@ class Refusal:
 
 class BadAnswerError(Exception):
     """The provider answered 2xx with something that is no answer (HTML, cut JSON, no choices)."""
+
+
+class UpstreamResponse(Protocol):
+    """A provider's HTTP response, whatever carried it. Its body is read once: whole by `read`, or by `chunks`."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The response headers; names in lower case."""
+
+    async def read(self) -> bytes:
+        """The whole body; OSError when the connection broke."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, cut anywhere; OSError when the connection broke."""
+
+    async def close(self) -> None:
+        """Give the connection up, read to its end or not; may be called twice."""
+
+
+class Transport(Protocol):
+    """Carries one request to a provider."""
+
+    async def __call__(self, outgoing: Outgoing, /) -> UpstreamResponse:
+        """The response, once its head is there; OSError when there is none."""
 
 
 class Decoder(Protocol):
