@@ -1,0 +1,99 @@
+"""`yardmaster serve`: prepares the data directory, says how to call it, and runs the workers."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import click
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
+from granian.http import HTTP1Settings
+from rich.console import Console
+
+from app import settings as configuration
+from app.security.secrets import load_or_create
+from app.services.bootstrap import ADMIN_FILE, FirstKeys, prepare
+from app.settings import PREFIX, Settings
+from models.base import connect
+
+DRAIN_S = 30
+
+
+@click.command()
+@click.option("--host", default=None, help="The address to listen on [default: 127.0.0.1].")
+@click.option("--port", type=int, default=None, help="The port to listen on [default: 4200].")
+@click.option("--data", type=click.Path(path_type=Path), default=None, help="The data directory [default: ./.yardmaster].")
+@click.option("--workers", type=int, default=None, help="How many worker processes [default: 1].")
+@click.option("--reload", is_flag=True, help="Restart the workers when the code changes.")
+@click.pass_context
+def serve(ctx: click.Context, reload: bool, **options: object) -> None:
+    """Run the server."""
+    options["data"] = options["data"] or ctx.obj["data"]
+    settings = configuration.load(**options)
+    _refuse_taken_port(settings)
+    secrets = load_or_create(settings.data)
+    engine = connect(settings.database)
+    first = prepare(settings, engine, secrets)
+    engine.dispose()
+    _greet(settings, first)
+    _hand_down(settings)
+    _server(settings, reload).serve()
+
+
+def _refuse_taken_port(settings: Settings) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise click.ClickException(
+                f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); choose another with --port"
+            ) from None
+
+
+def _hand_down(settings: Settings) -> None:
+    """Workers are new processes: they read these settings from the environment."""
+    for name in ("host", "port", "data", "workers"):
+        os.environ[PREFIX + name.upper()] = str(getattr(settings, name))
+
+
+def _server(settings: Settings, reload: bool) -> Granian:
+    return Granian(
+        "app.factory:create",
+        factory=True,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        workers=settings.workers,
+        loop=Loops.uvloop,
+        http=HTTPModes.http1,
+        runtime_mode=RuntimeModes.st,
+        http1_settings=HTTP1Settings(keep_alive=True, pipeline_flush=False),
+        websockets=False,
+        workers_kill_timeout=DRAIN_S,
+        respawn_failed_workers=True,
+        reload=reload,
+        log_level=settings.log_level,  # type: ignore[arg-type]
+    )
+
+
+def _greet(settings: Settings, first: FirstKeys) -> None:
+    """Say where it listens and what to send; keys are shown the one time they are made."""
+    console = Console(highlight=False, soft_wrap=True)
+    base = f"http://{'127.0.0.1' if settings.host == '0.0.0.0' else settings.host}:{settings.port}"  # noqa: S104
+    console.print(f"[bold]Yardmaster[/bold] on {base}   documentation: {base}/api/docs   data: {settings.data}")
+    if first.admin:
+        console.print(f"admin key (shown once, kept in {settings.data / ADMIN_FILE}): {first.admin}", markup=False)
+    if first.user:
+        console.print(f"user key (shown once): {first.user}", markup=False)
+        console.print("try it:", style="bold")
+        console.print(_curl(base, first.user), markup=False)
+    else:
+        console.print("another user key: yardmaster keys create --user operator@localhost", markup=False)
+
+
+def _curl(base: str, key: str) -> str:
+    body = '{"model": "sandbox", "messages": [{"role": "user", "content": "Hello"}]}'
+    return f"curl {base}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{body}'"

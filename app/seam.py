@@ -1,0 +1,109 @@
+"""The seam between the document and its handlers: finds each handler and dresses it once."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import flask
+import orjson
+from flask_limiter import Limiter
+from flask_limiter.errors import RateLimitExceeded
+from sqlalchemy import Engine
+
+from app.http import Answer
+from app.runtime import runtime
+from app.spec.operations import Operation, SpecError
+from app.wire import limits
+from app.wire.call import Call, current
+from models.base import REVISED, transaction
+
+READS = frozenset({"get", "head"})
+
+
+
+def handler_of(operation: Operation) -> Callable[..., Any]:
+    """The function named by the operation's id (or by what it is an alias of) in its group's module."""
+    name = operation.raw.get("x-alias-of", operation.id)
+    try:
+        return getattr(import_module(operation.module), name)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError) as error:
+        raise SpecError(f"{operation.id} has no handler: {operation.module}.{name} ({error})") from error
+
+
+def argument(name: str) -> str:
+    """A parameter's name as a Python argument: `keyId` → `key_id`, `id` → `id_`, `from` → `from_`."""
+    snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).replace("-", "_").lower()
+    return f"{snake}_" if keyword.iskeyword(snake) or hasattr(builtins, snake) else snake
+
+
+def arguments(call: Call) -> dict[str, Any]:
+    """The call's validated parameters, and its body where the operation has one, as keyword arguments."""
+    named = {argument(name): value for name, value in call.arguments.items()}
+    return named | ({"body": call.body} if "requestBody" in call.operation.raw else {})
+
+
+def dress(operation: Operation, engine: Engine, limiter: Limiter) -> Callable[[], flask.Response]:
+    """The handler inside one transaction, its result as a response; limited where the document says so."""
+    handler = handler_of(operation)
+    write = operation.method not in READS
+    status = _success(operation)
+
+    def dressed() -> flask.Response:
+        with transaction(engine, write=write) as opened:
+            result = handler(**arguments(current()))
+        if opened.info.get(REVISED):
+            runtime().changed()
+        return _response(result, status)
+
+    dressed.__name__ = operation.id
+    return _limited(dressed, operation, limiter)
+
+
+def _success(operation: Operation) -> int:
+    return min(int(s) for s in operation.raw["responses"] if s.startswith("2"))
+
+
+def _response(result: Any, status: int) -> flask.Response:
+    answer = result if isinstance(result, Answer) else Answer(result)
+    body = answer.body
+    if body is not None and not isinstance(body, (bytes, str)):
+        body = orjson.dumps(body)
+    media = None if body is None else answer.media_type
+    return flask.Response(body, answer.status or status, dict(answer.headers), mimetype=media)
+
+
+def _limited(function: Callable[[], flask.Response], operation: Operation, limiter: Limiter) -> Callable[..., Any]:
+    if operation.limit in {"", "exempt"}:
+        return function
+    rule = limits.parse(operation.limit)
+    amounts, scope = operation.limit.partition(";")[0], operation.id
+    limited = limiter.limit(amounts, key_func=lambda: _key(scope, rule), exempt_when=lambda: current().principal.is_admin)
+    dressed: Callable[..., Any] = limited(function)
+    del dressed.__wrapped__  # type: ignore[attr-defined]  # Connexion would read its signature through it
+    return dressed
+
+
+KEYS: dict[str, Callable[[Call], str]] = {
+    "ip": lambda call: call.client,
+    "principal": lambda call: call.principal.subject,
+    "email": lambda call: str((call.body or {}).get("email", "")).strip().lower(),
+}
+
+
+def _key(scope: str, rule: limits.Rule) -> str:
+    call = current()
+    return ":".join([scope, *(KEYS[name](call) for name in rule.keys)])
+
+
+def say_limited(error: RateLimitExceeded, limiter: Limiter) -> Any:
+    """Flask-Limiter's refusal as ours, with the wait it knows."""
+    held = limiter.current_limit
+    reset, remaining = (held.reset_at, held.remaining) if held else (0, 0)
+    rate = limits.Rate(error.limit.limit.amount, remaining, reset, error.limit.limit.get_expiry(), allowed=False)
+    current().rate = rate
+    raise limits.exceeded(rate)

@@ -1,0 +1,33 @@
+"""The one thing every credential resolves to: a principal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling: `kind` is the credential's, `roles` what the document may ask for.
+
+    `secret` is a raw provider key passed through for this call only.
+    """
+
+    kind: str
+    roles: frozenset[str] = frozenset()
+    user_id: int | None = None
+    key_id: int | None = None
+    provider: str = ""
+    secret: str = field(default="", repr=False)
+
+    @property
+    def subject(self) -> str:
+        """What limits and records count this caller by."""
+        return f"key:{self.key_id}" if self.key_id is not None else f"{self.kind}:{self.user_id or self.provider}"
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller operates this server."""
+        return "admin" in self.roles
+
+
+ANONYMOUS = Principal("anonymous")

@@ -1,0 +1,1 @@
+"""The domain: what handlers ask for, whatever the dialect."""

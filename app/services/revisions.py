@@ -1,0 +1,58 @@
+"""Tells every worker that stored settings changed: one number, raised in the changing transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from sqlalchemy import select, update
+
+from app.runtime import Runtime
+
+from models.base import REVISED, session, transaction
+from models.gateway import Revision
+
+log = logging.getLogger("yardmaster.revisions")
+INTERVAL_S = 0.25
+
+
+def bump() -> None:
+    """Count this transaction as a change others must notice; they do within a second of its commit."""
+    opened = session()
+    opened.execute(update(Revision).values(number=Revision.number + 1))
+    opened.info[REVISED] = True
+
+
+class Watcher:
+    """Looks at the number four times a second and tells the runtime when another worker raised it."""
+
+    def __init__(self, held: Runtime) -> None:
+        self._runtime = held
+        self._seen: int | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin watching."""
+        self._seen = await asyncio.to_thread(self._read)
+        self._task = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """End watching."""
+        if self._task:
+            self._task.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            try:
+                number = await asyncio.to_thread(self._read)
+            except Exception as error:  # noqa: BLE001 (a database away for a moment must not end the watch)
+                log.warning("the revision cannot be read: %s", type(error).__name__)
+                continue
+            if number != self._seen:
+                self._seen = number
+                self._runtime.changed()
+
+    def _read(self) -> int:
+        with transaction(self._runtime.engine, write=False) as opened:
+            return opened.scalar(select(Revision.number)) or 0

@@ -1,0 +1,103 @@
+"""Every setting of the server: one frozen record, read once from the environment and an optional file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PREFIX = "YARDMASTER_"
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "rate_limits": ("on", "off"),
+    "docs": ("public", "locked"),
+    "signup": ("invite", "open"),
+    "log_format": ("json", "text"),
+}
+
+
+class SettingsError(Exception):
+    """A setting has a value the server cannot start with; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator may choose. Each field is `YARDMASTER_<NAME>`; the README's table explains them."""
+
+    data: Path = Path(".yardmaster")
+    database_url: str = field(default="", repr=False)
+    redis_url: str = field(default="", repr=False)
+    admin_key: str = field(default="", repr=False)
+    host: str = "127.0.0.1"
+    port: int = 4200
+    workers: int = 1
+    rate_limits: str = "on"
+    docs: str = "public"
+    signup: str = "invite"
+    log_format: str = "text"
+    log_level: str = "info"
+    sandbox_latency_ms: int = 0
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL in force: the operator's, or SQLite in the data directory."""
+        return self.database_url or f"sqlite:///{(self.data / 'yardmaster.db').resolve()}"
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is the built-in file."""
+        return self.database.startswith("sqlite")
+
+
+def load(environ: Mapping[str, str] = os.environ, file: Path | None = None, **overrides: Any) -> Settings:
+    """Settings from defaults, then the file, then the environment, then `overrides` that are not None.
+
+    Raises SettingsError naming the first setting that is unknown or has a value out of its range.
+    """
+    values: dict[str, Any] = _from_file(file or Path(environ.get(f"{PREFIX}CONFIG", "yardmaster.yaml")))
+    known = {f.name for f in fields(Settings)}
+    values |= {name: environ[PREFIX + name.upper()] for name in known if PREFIX + name.upper() in environ}
+    values |= {name: value for name, value in overrides.items() if value is not None}
+    if unknown := sorted(values.keys() - known):
+        raise SettingsError(f"unknown setting {unknown[0]!r}; known are: {', '.join(sorted(known))}")
+    return Settings(**{name: _typed(name, value) for name, value in values.items()})
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path} must hold a mapping of settings")
+    return content
+
+
+def _typed(name: str, value: Any) -> Any:
+    if name == "data":
+        return Path(str(value)).expanduser()
+    if name in {"port", "workers", "sandbox_latency_ms"}:
+        return _whole(name, value)
+    if name in CHOICES and _word(value) not in CHOICES[name]:
+        raise SettingsError(f"{PREFIX}{name.upper()} must be one of {', '.join(CHOICES[name])}")
+    return _word(value)
+
+
+def _word(value: Any) -> str:
+    """YAML reads `on` and `off` as booleans; an operator means the words."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        raise SettingsError(f"{PREFIX}{name.upper()} must be a whole number") from None
+    if number < 0 or (name == "port" and number > 65535) or (name == "workers" and not 1 <= number <= 64):  # noqa: PLR2004
+        raise SettingsError(f"{PREFIX}{name.upper()} is out of range: {number}")
+    return number

@@ -1,0 +1,1 @@
+"""The document: joined from its parts, woven, linted, and read as operations."""

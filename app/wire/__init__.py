@@ -1,0 +1,1 @@
+"""The wire: how requests are read and answers are worded, in each dialect."""

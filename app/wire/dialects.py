@@ -1,0 +1,96 @@
+"""Ways to say no: each dialect's error body, as one function of a Problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from app.problems import Issue, Problem
+from app.wire import wording
+
+Json = dict[str, Any]
+STACKFLOW_CODES = {
+    "malformed_json": "MALFORMED_JSON",
+    "validation_failed": "VALIDATION_ERROR",
+    "bad_request": "VALIDATION_ERROR",
+    "unprocessable": "BUSINESS_RULE_VIOLATION",
+    "rate_limited": "RATE_LIMIT_EXCEEDED",
+    "internal_error": "INTERNAL_SERVER_ERROR",
+    "unavailable": "SERVICE_UNAVAILABLE",
+    "conflict": "DUPLICATE_RECORD",
+}
+OPENAI_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "insufficient_quota",
+    403: "permission_error",
+    404: "invalid_request_error",
+    409: "conflict_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+}
+MALFORMED = frozenset({"malformed_json", "validation_failed"})
+
+
+def nested(problem: Problem, _request_id: str) -> Json:
+    """Stockyard: one object under `error`."""
+    code = "bad_request" if problem.code in MALFORMED else problem.code
+    body: Json = {"code": code, "message": _sentence(problem), "status": problem.status}
+    details = dict(problem.details)
+    if problem.issues:
+        details["issues"] = [{"field": wording.dotted(i.path), "message": wording.plain(i)} for i in problem.issues]
+    return {"error": body | ({"details": details} if details else {})}
+
+
+def openai(problem: Problem, request_id: str) -> Json:
+    """The gateway: Stockyard's object, with the `type` and `param` official SDKs read."""
+    body = nested(problem, request_id)
+    details = body["error"].get("details", {})
+    body["error"]["type"] = details.pop("type", None) or OPENAI_TYPES.get(problem.status, "api_error")
+    body["error"]["param"] = details.pop("param", None) or _first_field(problem.issues)
+    if not details:
+        body["error"].pop("details", None)
+    return body
+
+
+def flat(problem: Problem, _request_id: str) -> Json:
+    """Stout: status, its phrase, and each failed field in Zod's words."""
+    body: Json = {"statusCode": problem.status, "error": HTTPStatus(problem.status).phrase, "message": problem.message}
+    listed = [{"path": list(i.path), "message": wording.zod(i)} for i in problem.issues]
+    return body | ({"issues": listed} if listed else {}) | problem.details
+
+
+def detail(problem: Problem, _request_id: str) -> Json:
+    """Outsend: a sentence, and the failed fields when there are any."""
+    errors = [{"field": wording.dotted(i.path[1:]), "message": wording.plain(i)} for i in problem.issues]
+    return {"detail": problem.message} | ({"errors": errors} if errors else {})
+
+
+def record(problem: Problem, request_id: str) -> Json:
+    """StackFlow: flat, with a machine code, the request id and the time."""
+    code = STACKFLOW_CODES.get(problem.code, problem.code.upper())
+    listed = [{"field": wording.dotted(i.path[1:]), "message": wording.plain(i)} for i in problem.issues]
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    body: Json = {"error": problem.message, "code": code, "requestId": request_id, "timestamp": stamp}
+    return body | ({"details": listed} if listed else {})
+
+
+Renderer = Callable[[Problem, str], Json]
+ENVELOPES: Mapping[str, Renderer] = {f.__name__: f for f in (nested, openai, flat, detail, record)}
+
+
+def _sentence(problem: Problem) -> str:
+    """Stockyard shows one message: with issues, it must name the first field itself."""
+    if not problem.issues:
+        return problem.message
+    first, rest = problem.issues[0], len(problem.issues) - 1
+    more = f" (and {rest} more)" if rest else ""
+    return f"{wording.dotted(first.path)} {wording.plain(first)}{more}"
+
+
+def _first_field(issues: tuple[Issue, ...]) -> str | None:
+    return wording.dotted(issues[0].path[1:]) or None if issues else None

@@ -1,0 +1,99 @@
+"""Answers of the async plane, and the plain ASGI work of reading bodies and sending answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from app.problems import Problem
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+RawHeaders = list[tuple[bytes, bytes]]
+
+JSON_TYPE = (b"content-type", b"application/json")
+
+
+@dataclass(slots=True)
+class Reply:
+    """A whole answer, or one sent piece by piece when `chunks` is set."""
+
+    status: int = 200
+    headers: RawHeaders = field(default_factory=list)
+    body: bytes = b""
+    chunks: AsyncIterator[bytes] | None = None
+
+
+def json_reply(value: Any, status: int = 200, headers: Iterable[tuple[bytes, bytes]] = ()) -> Reply:
+    """A JSON answer."""
+    return Reply(status, [JSON_TYPE, *headers], orjson.dumps(value))
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole request body; Problem 413 as soon as it passes `limit` bytes."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        if len(body) > limit:
+            raise too_large(limit)
+        return body
+    parts, size = [body], len(body)
+    while message.get("more_body"):
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise too_large(limit)
+    return b"".join(parts)
+
+
+def too_large(limit: int) -> Problem:
+    """413, naming the limit."""
+    return Problem(413, f"The body is larger than the {limit} bytes this operation takes", headers={"connection": "close"})
+
+
+async def send_reply(reply: Reply, receive: Receive, send: Send) -> None:
+    """Send an answer; a stream ends early, closing its source, when the client hangs up."""
+    if reply.chunks is None:
+        head = [*reply.headers, (b"content-length", str(len(reply.body)).encode())]
+        await send({"type": "http.response.start", "status": reply.status, "headers": head})
+        await send({"type": "http.response.body", "body": reply.body})
+        return
+    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+    await _stream(reply.chunks, receive, send)
+
+
+async def _stream(chunks: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
+    pump = asyncio.ensure_future(_pump(chunks, send))
+    watch = asyncio.ensure_future(_hung_up(receive))
+    try:
+        await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not pump.done():
+            pump.cancel()
+        with suppress(asyncio.CancelledError):
+            await pump
+    finally:
+        watch.cancel()
+        pump.cancel()
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _pump(chunks: AsyncIterator[bytes], send: Send) -> None:
+    async for chunk in chunks:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

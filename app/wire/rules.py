@@ -1,0 +1,36 @@
+"""What one operation accepts, compiled: the same for both planes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.spec.operations import Index, Operation
+from app.wire.call import Call
+from app.wire.replies import Receive, read_body
+from app.wire.validators import Body, Parameters, registry
+
+
+class Rules:
+    """Parameters and body of one operation."""
+
+    def __init__(self, operation: Operation, known: Any, max_body: int) -> None:
+        self.parameters = Parameters(operation, known, strict=operation.dialect != "gateway")
+        self.body = Body(operation, known) if "requestBody" in operation.raw else None
+        self.max_body = max_body
+
+    def read_parameters(self, call: Call) -> None:
+        """Put decoded path, query and headers into the call; Problem with every issue."""
+        call.arguments = self.parameters.read(call.path, call.query, call.headers)
+
+    async def read_body(self, call: Call, receive: Receive) -> None:
+        """Put the decoded body into the call; Problem when it is too large, unreadable or breaks its schema."""
+        if self.body is not None:
+            raw = await read_body(receive, self.max_body)
+            call.body = self.body.read(raw, call.headers.get("content-type", ""))
+
+
+def compile_rules(index: Index) -> dict[str, Rules]:
+    """Every operation's rules by its id, compiled at start so that no request pays for it."""
+    known = registry(index.document)
+    sizes = {name: int(raw["body"]) for name, raw in index.document["x-dialects"].items()}
+    return {o.id: Rules(o, known, sizes[o.dialect]) for o in index.by_id.values()}

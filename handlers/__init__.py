@@ -1,0 +1,1 @@
+"""One thin function per operation, in a module per group."""

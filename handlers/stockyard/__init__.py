@@ -1,0 +1,1 @@
+"""Handlers of the Stockyard dialect: the gateway's control plane."""

@@ -1,0 +1,1 @@
+"""What is stored: typed models, one module per domain, and the migrations that make their tables."""

@@ -1,0 +1,68 @@
+"""People and their credentials: users, the keys we issue, and the provider keys they bring."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, Select, String, select, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from models.base import Base, RowId, now
+
+
+class User(Base):
+    """Somebody who may call. `email` is stored trimmed and in lower case."""
+
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    email: Mapped[str] = mapped_column(String(320), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    tier: Mapped[str] = mapped_column(String(20), default="free")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    keys: Mapped[list[ApiKey]] = relationship(back_populates="user", cascade="all, delete-orphan")
+
+
+class ApiKey(Base):
+    """A key we issued. Only its HMAC is kept; `user_id` is null for the operator's admin key."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        Index("uq_api_keys_live_name", "user_id", "name", unique=True, sqlite_where=text("revoked_at IS NULL"),
+              postgresql_where=text("revoked_at IS NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    role: Mapped[str] = mapped_column(String(10), default="user")
+    key_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    hash_algorithm: Mapped[str] = mapped_column(String(20), default="hmac-sha256")
+    key_prefix: Mapped[str] = mapped_column(String(32))
+    name: Mapped[str] = mapped_column(String(100))
+    scopes: Mapped[str] = mapped_column(String(200), default="*")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime | None]
+    last_used: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+    user: Mapped[User | None] = relationship(back_populates="keys")
+
+    @classmethod
+    def live_of(cls, user_id: int) -> Select[tuple[ApiKey]]:
+        """A user's keys that are not revoked, oldest first."""
+        return select(cls).where(cls.user_id == user_id, cls.revoked_at.is_(None)).order_by(cls.id)
+
+
+class ProviderKey(Base):
+    """A provider key a user brought, sealed; the row's owner is bound into the seal."""
+
+    __tablename__ = "provider_keys"
+    __table_args__ = (Index("uq_provider_keys_owner", "user_id", "provider", unique=True),)
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    provider: Mapped[str] = mapped_column(String(64))
+    sealed_key: Mapped[str] = mapped_column(String(4096))
+    base_url: Mapped[str | None] = mapped_column(String(2048))
+    created_at: Mapped[datetime] = mapped_column(default=now)
