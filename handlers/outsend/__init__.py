@@ -1,0 +1,1 @@
+"""Handlers of the Outsend dialect: jobs, pipelines, monitors and the registry of job types."""
