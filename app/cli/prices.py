@@ -68,9 +68,10 @@ def list_(ctx: click.Context, provider: str, model_prefix: str, *, as_json: bool
 @click.pass_context
 def show(ctx: click.Context, model: str, provider: str, *, as_json: bool) -> None:
     """Show the price that a call of MODEL is charged at."""
-    found = _table(ctx).find(provider, model)
+    table = _table(ctx)
+    found = table.find(provider, model)
     if found is None:
-        raise click.ClickException(f"no price is known for {model}; a call of it has an unknown cost, not 0")
+        raise click.ClickException(_unknown(table, provider, model))
     _answer(row_of(found), _sheet(found), as_json=as_json)
 
 
@@ -85,6 +86,12 @@ def _table(ctx: click.Context) -> PriceTable:
         return builtin().with_overrides(load_overrides(_overrides(ctx)))
     except PriceFileError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _unknown(table: PriceTable, provider: str, model: str) -> str:
+    sellers = "" if provider else ", ".join(price.provider for price in table.rows() if price.model == model)
+    hint = f"name one of its providers: {sellers}" if sellers else "a call of it has an unknown cost, not 0"
+    return f"no price is known for {model}; {hint}"
 
 
 def _refuse(ctx: click.Context, error: PriceFileError, *, as_json: bool) -> None:

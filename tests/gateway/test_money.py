@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,6 +27,11 @@ prices = st.builds(Price, st.just("p"), st.just("m"), rates)
 def per_million(text: str) -> int:
     """Femto-dollars per token of a price in dollars per 1M tokens."""
     return int(Decimal(text) * NANO)
+
+
+def counted(part: str) -> Usage:
+    """One token of one part."""
+    return Usage(**{name: int(name == part) for name in COUNTS})  # type: ignore[arg-type]  # reported is no count
 
 
 def added(one: Usage, other: Usage) -> Usage:
@@ -56,7 +62,7 @@ def test_a_call_costs_the_sum_of_its_parts_at_their_own_prices() -> None:
 def test_a_part_without_a_price_of_its_own_is_never_free() -> None:
     """Cached input falls back to the input price, one-hour writes to plain writes, reasoning to the output price."""
     bare = Price("p", "m", Rates(3 * FEMTO, 5 * FEMTO))
-    assert [cost(Usage(**{part: 1}), bare) for part in PARTS] == [3, 3, 3, 5]
+    assert [cost(counted(part), bare) for part in PARTS] == [3, 3, 3, 5]
     written = Price("p", "m", Rates(3 * FEMTO, 5 * FEMTO, cache_write=4 * FEMTO))
     assert cost(Usage(cache_write_1h=1), written) == 4
 
@@ -141,7 +147,13 @@ def test_an_amount_survives_as_a_json_number(nano: int) -> None:
 
 def test_amounts_in_dollars_are_read_exactly() -> None:
     """A cap of 0.1 is a tenth of a dollar, not the nearest binary fraction."""
-    pairs = [("0.1", 100_000_000), (0.1, 100_000_000), (3, 3 * NANO), (Decimal("1e-9"), 1), ("-2.50", -2_500_000_000)]
+    pairs: list[tuple[str | float | Decimal, int]] = [
+        ("0.1", 100_000_000),
+        (0.1, 100_000_000),
+        (3, 3 * NANO),
+        (Decimal("1e-9"), 1),
+        ("-2.50", -2_500_000_000),
+    ]
     assert [nano_from_usd(amount) for amount, _ in pairs] == [nano for _, nano in pairs]
     assert nano_from_usd(0.1 + 0.2) == 300_000_000
 
@@ -150,7 +162,7 @@ def test_amounts_in_dollars_are_read_exactly() -> None:
     "amount",
     ["", "ten", "nan", "-inf", float("nan"), float("inf"), True, None, "1e-10", "0." + "0" * 9 + "1", "1e11", 1e300],
 )
-def test_what_is_no_amount_is_refused(amount: object) -> None:
+def test_what_is_no_amount_is_refused(amount: Any) -> None:
     """A cap that cannot be kept as written must not be kept as something else."""
     with pytest.raises(ValueError, match=r"dollars"):
         nano_from_usd(amount)

@@ -50,7 +50,7 @@ def faults(path: Path) -> list[tuple[str, str]]:
     with pytest.raises(PriceFileError) as caught:
         read_file(path)
     assert str(path) in str(caught.value)
-    return [tuple(fault) for fault in caught.value.faults]
+    return [(fault.where, fault.reason) for fault in caught.value.faults]
 
 
 @pytest.mark.parametrize("name", ["p.json", "p.yaml", "p.csv"])
@@ -63,6 +63,20 @@ def test_every_form_of_a_file_says_the_same(written: Write, name: str) -> None:
     }
     expected = Price("acme", "rocket-1", Rates(37_500_000, 2 * NANO), context=8000)
     assert read_file(written(name, text[name])).prices == [expected]
+
+
+def test_tiers_may_be_written_in_any_order(written: Write) -> None:
+    """Read in the wrong order, the highest price would never be reached."""
+    steps = [{"above": 20, "input": "4"}, {"above": 10, "input": "3", "output": "5"}]
+    (price,) = read_file(written("p.json", [row(tiers=steps)])).prices
+    assert [price.rates(count).input // NANO for count in (10, 11, 21)] == [1, 3, 4]
+    assert [price.rates(count).output // NANO for count in (10, 11, 21)] == [2, 5, 2]
+
+
+def test_digits_that_a_float_would_swallow_are_seen(written: Write) -> None:
+    """Refused as too fine, rather than taken for 1."""
+    text = '[{"provider": "acme", "model": "a", "input": 1.0000000000000000001, "output": 2}]'
+    assert faults(written("p.json", text)) == [("models[0] (acme/a)", "input has more than 9 decimals")]
 
 
 def test_every_bad_row_is_named_and_nothing_is_read(written: Write) -> None:
@@ -108,7 +122,7 @@ def test_a_bad_row_of_a_csv_file_is_named_by_its_line(written: Write) -> None:
         ({"tiers": "none"}, "tiers is not a list"),
     ],
 )
-def test_a_figure_that_cannot_be_meant_is_refused(written: Write, change: dict, reason: str) -> None:
+def test_a_figure_that_cannot_be_meant_is_refused(written: Write, change: dict[str, Any], reason: str) -> None:
     """A price per token read as one per million would show a millionth of the spend."""
     ((where, told),) = faults(written("p.json", [row() | change]))
     assert where.startswith("models[0]")
@@ -161,12 +175,19 @@ def test_a_litellm_price_list_is_read(written: Write) -> None:
     assert reading.left_out == ["acme/picture", "free/one", "sample_spec"]
 
 
+def test_a_litellm_row_that_names_its_provider_wins(written: Write) -> None:
+    """Some models are listed twice, bare and with their provider before them."""
+    cheap, dear = ({"litellm_provider": "acme", "input_cost_per_token": figure} for figure in (1e-06, 2e-06))
+    for listed in ({"m": cheap, "acme/m": dear}, {"acme/m": dear, "m": cheap}):
+        assert [price.base.input // NANO for price in read_file(written("p.json", listed)).prices] == [2]
+
+
 def test_every_bad_row_of_a_litellm_list_is_named(written: Write) -> None:
     """Its keys are the only names its rows have."""
     good = {"litellm_provider": "acme", "input_cost_per_token": 1e-06}
     listed = {"a": good, "b": {"input_cost_per_token": "much"}, "c": good | {"output_cost_per_token": -1}, "d": 5}
-    told = faults(written("p.json", listed))
-    assert [where for where, _ in told] == ["b", "b", "c", "d"]
+    told = faults(written("p.json", listed | {"e f": good}))
+    assert [where for where, _ in told] == ["b", "b", "c", "d", "e f"]
     assert "litellm_provider is missing" in told[0][1]
     assert [reason for _, reason in told[1:3]] == [
         "input_cost_per_token is not a number",
@@ -190,10 +211,11 @@ def test_overrides_are_kept_sorted_and_whole(tmp_path: Path) -> None:
     """One row a line, so that a diff shows what changed, and no scratch file is left behind."""
     path = tmp_path / "prices.json"
     assert load_overrides(path) == []
-    save_overrides(path, [price("b", "m"), price("a", "m"), TABLE.find("gemini", "gemini-2.5-pro")])
+    (tiered,) = TABLE.rows("gemini", "gemini-2.5-pro")
+    save_overrides(path, [price("b", "m"), price("a", "m"), tiered])
     kept = load_overrides(path)
     assert [one.provider for one in kept] == ["a", "b", "gemini"]
-    assert kept[2] == TABLE.find("gemini", "gemini-2.5-pro")
+    assert kept[2] == tiered
     assert len(path.read_text().splitlines()) == 2 + 3 + 1
     assert list(tmp_path.iterdir()) == [path]
 
@@ -207,6 +229,14 @@ def test_a_failed_save_leaves_the_old_prices(tmp_path: Path) -> None:
         save_overrides(path, [broken])
     assert [one.model for one in load_overrides(path)] == ["m"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_save_that_cannot_finish_leaves_no_scratch_file(tmp_path: Path) -> None:
+    """A directory in the way stands for any failure after the rows were written."""
+    (tmp_path / "prices.json").mkdir()
+    with pytest.raises(OSError, match=r"prices\.json"):
+        save_overrides(tmp_path / "prices.json", [price("a", "m")])
+    assert list(tmp_path.iterdir()) == [tmp_path / "prices.json"]
 
 
 def test_the_newer_of_two_prices_wins() -> None:
@@ -242,6 +272,19 @@ def test_imported_prices_are_listed_and_shown(written: Write, run: Run) -> None:
     assert "gpt-4o" not in listing
 
 
+def test_a_second_import_joins_the_first(written: Write, run: Run) -> None:
+    """Correcting one price must not forget the others."""
+    run("import", str(written("p.json", [row(), row(model="rocket-2")])))
+    assert "3 of your own" in run("import", str(written("q.json", [row(input="5"), row(model="rocket-3")]))).output
+    listed = json.loads(run("list", "--provider", "acme", "--json").output)["models"]
+    assert [one["input"] for one in listed] == ["5", "1", "1"]
+
+
+def test_a_file_without_prices_is_no_import(written: Write, run: Run) -> None:
+    """An empty export is a mistake worth hearing about."""
+    assert "holds no prices" in run("import", str(written("p.json", []))).output
+
+
 def test_a_dry_run_changes_nothing(written: Write, run: Run, tmp_path: Path) -> None:
     """It answers what an import would, so the file can be checked in review."""
     answer = json.loads(run("import", str(written("p.json", [row()])), "--dry-run", "--json").output)
@@ -267,6 +310,7 @@ def test_an_unknown_model_is_said_to_be_unknown(run: Run) -> None:
     answer = run("show", "gpt-99")
     assert answer.exit_code == 1
     assert "no price is known for gpt-99" in answer.output
+    assert "name one of its providers: groq" in run("show", "llama-3.1-8b-instant").output
 
 
 def test_a_price_is_shown_with_its_tiers_and_its_source(run: Run) -> None:

@@ -8,21 +8,12 @@ from typing import Any
 
 from app.gateway.money import Price, Rates, Tier
 from app.gateway.prices.rows import MODEL, PROVIDER, BadRowError, femto_of, number
+from app.gateway.prices.table import canonical
 
 MODES = {"chat": "chat", "responses": "chat", "completion": "completion", "embedding": "embedding"}
 """The modes that are priced per token, as ours. Pictures, sound, search and the like are left out."""
 
 SOURCE = "litellm price table"
-
-PROVIDERS = {
-    "codestral": "mistral",
-    "cohere_chat": "cohere",
-    "fireworks_ai": "fireworks",
-    "fireworks_ai-embedding-models": "fireworks",
-    "text-completion-codestral": "mistral",
-    "text-completion-openai": "openai",
-    "together_ai": "together",
-}
 
 FIGURES = {
     "input": "input_cost_per_token",
@@ -93,8 +84,8 @@ def _name(key: str, row: Mapping[str, Any]) -> tuple[str, str]:
     """The provider, and the model's name without the provider before it."""
     first, slash, rest = key.partition("/")
     theirs = row.get("litellm_provider") or (first if slash else "")
-    named = slash and first in (theirs, PROVIDERS.get(str(theirs)))
-    return PROVIDERS.get(str(theirs), str(theirs)).lower(), rest if named else key
+    provider = canonical(str(theirs))
+    return provider, rest if slash and canonical(first) == provider else key
 
 
 def _tiers(row: Mapping[str, Any], base: Rates, faults: list[str]) -> tuple[Tier, ...]:

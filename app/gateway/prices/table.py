@@ -38,21 +38,36 @@ MAKERS = (
 )
 """Providers whose list price stands in where a reseller or the user's own provider has none of its own."""
 
-HOSTS = frozenset({"cerebras", "deepinfra", "fireworks", "groq", "replicate", "sambanova", "together"})
+HOSTS = frozenset(
+    {
+        *("cerebras", "dashscope", "deepinfra", "featherless", "fireworks", "friendli", "groq", "huggingface"),
+        *("hyperbolic", "nebius", "novita", "nscale", "nvidia", "replicate", "sambanova", "scaleway", "siliconflow"),
+        *("together", "volcengine"),
+    }
+)
 """Providers that run other makers' weights at prices of their own: the maker's price would be wrong there."""
 
 NAMES = {
+    "codestral": "mistral",
     "cohere_chat": "cohere",
     "deepseek-ai": "deepseek",
+    "featherless_ai": "featherless",
     "fireworks_ai": "fireworks",
+    "fireworks_ai-embedding-models": "fireworks",
+    "friendliai": "friendli",
     "google": "gemini",
+    "jina_ai": "jina",
+    "meta_llama": "meta-llama",
     "mistralai": "mistral",
     "moonshotai": "moonshot",
+    "nvidia_nim": "nvidia",
+    "text-completion-codestral": "mistral",
+    "text-completion-openai": "openai",
     "together_ai": "together",
     "x-ai": "xai",
     "z-ai": "zai",
 }
-"""Other spellings of provider names, as found before the slash of a model name."""
+"""Other spellings of provider names, as LiteLLM has them or as they stand before the slash of a model name."""
 
 WRAPPERS = ("accounts/fireworks/models/", "accounts/fireworks/routers/", "publishers/google/models/", "models/")
 
@@ -64,6 +79,8 @@ RELEASE = re.compile(
 Anything else (`-mini`, `-audio`, `-128k`, `-5`, `.1`, `:free`) makes another model, whose price is not known.
 """
 
+CUT = re.compile(r"[-:@]")
+MOST_CUTS = 6
 LONGEST = 300
 REMEMBERED = 4096
 
@@ -111,27 +128,23 @@ class PriceTable:
 
     def _search(self, provider: str, model: str) -> Price | None:
         name = bare(provider, model)
-        own = self._named(provider, name) or self._rows.get((provider, ANY))
+        own = self._first(provider, stems(name)) or self._rows.get((provider, ANY))
         return own or (None if provider in HOSTS else self._list_price(name))
 
-    def _named(self, provider: str, name: str) -> Price | None:
-        """The row of that name, or of the longest name of which it is a release."""
-        if (exact := self._rows.get((provider, name))) or name == ANY:
-            return exact
-        cuts = (index for index in range(len(name) - 1, 0, -1) if name[index] in "-:@")
-        matches = (self._rows.get((provider, name[:at])) for at in cuts if RELEASE.fullmatch(name, at))
-        return next(filter(None, matches), None)
+    def _first(self, provider: str, names: list[str]) -> Price | None:
+        return next((row for name in names if (row := self._rows.get((provider, name)))), None)
 
     def _list_price(self, name: str) -> Price | None:
         """The maker's price; the maker is named before the slash or is the first that has the model."""
         vendor, slash, rest = name.partition("/")
         if not slash:
-            return next(filter(None, (self._named(maker, name) for maker in MAKERS)), None)
+            names = stems(name)
+            return next((row for maker in MAKERS if (row := self._first(maker, names))), None)
         maker = canonical(vendor)
         if maker not in MAKERS:
             return None
         spelt = rest.replace(".", "-") if maker == "anthropic" else rest
-        return self._named(maker, bare(maker, spelt))
+        return self._first(maker, stems(bare(maker, spelt)))
 
 
 def canonical(provider: str) -> str:
@@ -149,6 +162,12 @@ def bare(provider: str, model: str) -> str:
     for wrapper in WRAPPERS:
         name = name.removeprefix(wrapper)
     return name
+
+
+def stems(name: str) -> list[str]:
+    """The name, then the names of which it can be a release, longest first."""
+    cuts = [found.start() for found in CUT.finditer(name)][-MOST_CUTS:]
+    return [name, *(name[:at] for at in reversed(cuts) if at and RELEASE.fullmatch(name, at))]
 
 
 def _begins(name: str, row: Price, start: str) -> bool:
