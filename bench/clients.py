@@ -14,153 +14,23 @@ import time
 from collections import defaultdict
 from contextlib import aclosing
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-import aiohttp
-import httpx
 import orjson
 import uvloop
-from pyreqwest.client import ClientBuilder
 
+from bench.adapters import CLIENTS, Client
 from bench.http1 import Wire, connect, render
-from bench.processes import Server, free_port, spawn
+from bench.peers import start_upstream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from bench.processes import Server
 
-BODY = orjson.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "When is the train due?"}]})
-STREAM = BODY[:-1] + b',"stream":true,"stream_options":{"include_usage":true}}'
-HEADERS = {"Content-Type": "application/json", "Authorization": "Bearer bench"}
 CONNECTIONS = 32
+PATIENCE = 3.0
 PACKAGES = ("uvloop", "pyreqwest", "aiohttp", "httpx")
-
-
-class Client(Protocol):
-    """What a gateway asks of its upstream client."""
-
-    async def post(self, url: str) -> bytes:
-        """Post the plain body; the whole answer."""
-
-    def stream(self, url: str) -> AsyncIterator[bytes]:
-        """Post the stream body; the answer's pieces as they arrive. Closing the iterator closes the response."""
-
-    async def close(self) -> None:
-        """Release every connection."""
-
-
-class Aiohttp:
-    """aiohttp with what a proxy does not need turned off."""
-
-    def __init__(self) -> None:
-        self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=60),
-            headers=HEADERS,
-        )
-
-    async def post(self, url: str) -> bytes:
-        """Post the plain body."""
-        async with self.session.post(url, data=BODY) as response:
-            return await response.read()
-
-    async def stream(self, url: str) -> AsyncIterator[bytes]:
-        """Post the stream body."""
-        async with self.session.post(url, data=STREAM) as response:
-            async for piece in response.content.iter_any():
-                yield piece
-
-    async def close(self) -> None:
-        """Close the session."""
-        await self.session.close()
-
-
-class Pyreqwest:
-    """pyreqwest: reqwest and tokio on a thread of their own."""
-
-    def __init__(self, *, threads: bool = False) -> None:
-        builder = ClientBuilder().default_headers(HEADERS).runtime_multithreaded(threads)
-        self.client = builder.build()
-
-    async def post(self, url: str) -> bytes:
-        """Post the plain body."""
-        response = await self.client.post(url).body_bytes(BODY).build().send()
-        return bytes(await response.bytes())
-
-    async def stream(self, url: str) -> AsyncIterator[bytes]:
-        """Post the stream body."""
-        async with self.client.post(url).body_bytes(STREAM).streamed_read_buffer_limit(0).build_streamed() as response:
-            while (piece := await response.body_reader.read_chunk()) is not None:
-                yield bytes(piece)
-
-    async def close(self) -> None:
-        """Close the client."""
-        await self.client.close()
-
-
-class Httpx:
-    """httpx, for reference."""
-
-    def __init__(self) -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=1024)
-        self.client = httpx.AsyncClient(limits=limits, timeout=60, headers=HEADERS, trust_env=False)
-
-    async def post(self, url: str) -> bytes:
-        """Post the plain body."""
-        return (await self.client.post(url, content=BODY)).content
-
-    async def stream(self, url: str) -> AsyncIterator[bytes]:
-        """Post the stream body."""
-        async with self.client.stream("POST", url, content=STREAM) as response:
-            async for piece in response.aiter_raw():
-                yield piece
-
-    async def close(self) -> None:
-        """Close the client."""
-        await self.client.aclose()
-
-
-class Raw:
-    """The floor: a free list of hand-written connections, no timeouts, no redirects, nothing."""
-
-    def __init__(self) -> None:
-        self.idle: defaultdict[str, list[Wire]] = defaultdict(list)
-
-    async def stream(self, url: str) -> AsyncIterator[bytes]:
-        """Post the stream body."""
-        async with aclosing(self._exchange(url, STREAM)) as pieces:
-            async for piece in pieces:
-                yield piece
-
-    async def post(self, url: str) -> bytes:
-        """Post the plain body."""
-        return b"".join([piece async for piece in self._exchange(url, BODY)])
-
-    async def _exchange(self, url: str, body: bytes) -> AsyncIterator[bytes]:
-        wire = self.idle[url].pop() if self.idle[url] else await connect(url)
-        try:
-            wire.send(render(url, HEADERS, body))
-            while (piece := await wire.piece()) is not None:
-                yield piece
-        finally:
-            self.idle[url].append(wire) if wire.reply.complete else wire.transport.abort()
-
-    async def close(self) -> None:
-        """Close the idle connections."""
-        for wire in chain.from_iterable(self.idle.values()):
-            wire.transport.close()
-
-
-CLIENTS: dict[str, Callable[[], Client]] = {
-    "pyreqwest": Pyreqwest,
-    "pyreqwest mt": lambda: Pyreqwest(threads=True),
-    "aiohttp": Aiohttp,
-    "httpx": Httpx,
-    "raw": Raw,
-}
 
 
 class Throughput(NamedTuple):
@@ -225,15 +95,17 @@ async def streams(client: Client, url: str, count: int) -> Streams:
     firsts = [first for first, _, _ in results]
     whole = sum(data.endswith(b"data: [DONE]\n\n") for _, _, data in results)
     pieces = statistics.mean(pieces for _, pieces, _ in results)
-    return Streams(whole, pieces, statistics.median(firsts), statistics.quantiles(firsts, n=100)[98], loop / count * 1e6)
+    return Streams(
+        whole, pieces, statistics.median(firsts), statistics.quantiles(firsts, n=100)[98], loop / count * 1e6
+    )
 
 
 async def cut_after(server: Server, before: int, began: float) -> float:
-    """Milliseconds until the upstream noticed one more cut stream, watched over a connection of its own; inf after 3 s."""
+    """Milliseconds until the upstream noticed one more cut stream, watched from a connection of its own; inf if never."""
     watcher = await connect(server.url)
     request = render(f"{server.url}/stats", {}, method="GET")
     try:
-        while time.perf_counter() - began < 3:
+        while time.perf_counter() - began < PATIENCE:
             if await cuts(watcher, request) > before:
                 return (time.perf_counter() - began) * 1e3
             await asyncio.sleep(0.0005)
@@ -259,7 +131,7 @@ async def closing(client: Client, server: Server, url: str, *, cancel: bool) -> 
     opened = asyncio.Event()
 
     async def read() -> None:
-        async with aclosing(client.stream(url)) as pieces:  # type: ignore[type-var]
+        async with aclosing(client.stream(url)) as pieces:
             async for _ in pieces:
                 opened.set()
                 if not cancel:
@@ -305,13 +177,6 @@ async def print_throughput(clients: dict[str, Client], url: str, rounds: int, se
         print(f"throughput {name:13} {rate:8.0f} req/s  CPU {loop:.0f} us on the loop, {process:.0f} us in the process")
 
 
-def upstream(log: Path, *options: str) -> Server:
-    """Start bench.upstream."""
-    port = free_port()
-    command = [sys.executable, "-m", "bench.upstream", "--port", str(port), *options]
-    return spawn("upstream", command, port, log).ready("/health", 10)
-
-
 def main() -> None:
     """Parse the command line, start two upstreams (one slow), compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -320,8 +185,8 @@ def main() -> None:
     args = parser.parse_args()
     print(", ".join([f"python {sys.version.split()[0]}", *(f"{name} {version(name)}" for name in PACKAGES)]))
     with TemporaryDirectory() as directory:
-        fast = upstream(Path(directory) / "fast.log")
-        slow = upstream(Path(directory) / "slow.log", "--interval-ms", "10", "--chunks", "64")
+        fast = start_upstream(Path(directory), "fast").server
+        slow = start_upstream(Path(directory), "slow", interval_ms=10).server
         try:
             uvloop.run(compare(fast, slow, args.rounds, args.seconds))
         finally:

@@ -1,7 +1,7 @@
 """The least an ASGI server can cost: apps which do next to nothing, under granian's run-time options.
 
-`echo` reads the body and answers 500 bytes; `spare` answers without reading; `drip` sends its 500 bytes in 51 pieces, so
-the difference between them prices one `receive()` and one `send()`.
+`echo` reads the body and answers 500 bytes; `spare` answers without reading; `drip` sends its 500 bytes in 51 pieces,
+so that their differences price one `receive()` and one `send()`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,19 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 def measure(app: str, options: tuple[str, ...], seconds: int) -> str:
     """One granian with some options under wrk: its RESULT, or why it did not start."""
     port = free_port()
-    command = [sys.executable, "-m", "granian", "--interface", "asgi", "--loop", "uvloop", "--http", "1", "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "granian",
+        "--interface",
+        "asgi",
+        "--loop",
+        "uvloop",
+        "--http",
+        "1",
+        "--workers",
+        "1",
+    ]
     with TemporaryDirectory() as directory:
         try:
             server = spawn("granian", [*command, "--port", str(port), *options, f"bench.floor:{app}"], port,
@@ -99,8 +111,8 @@ def load(url: str, seconds: int) -> str:
     command = ["wrk", "-t1", "-c32", f"-d{seconds}s", "-s", script, url]
     out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 20).stdout
     seen = json.loads(out.split("RESULT ")[1].splitlines()[0])
-    bad = seen["bad"] + seen["socket_errors"] + seen["timeouts"]
-    return f"{seen['ok'] / seen['seconds']:8.0f} req/s  p50 {seen['p50_ms']:.2f} ms  p99 {seen['p99_ms']:.2f} ms  bad {bad}"
+    bad, rate = seen["bad"] + seen["socket_errors"] + seen["timeouts"], seen["ok"] / seen["seconds"]
+    return f"{rate:8.0f} req/s  p50 {seen['p50_ms']:.2f} ms  p99 {seen['p99_ms']:.2f} ms  bad {bad}"
 
 
 def main() -> None:

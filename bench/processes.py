@@ -1,4 +1,4 @@
-"""Real processes: started in their own group, waited for, weighed, and stopped by id; nothing else is ever signalled."""
+"""Real processes: started in their own group, waited for, weighed, and stopped by id; nothing else is signalled."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
+TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 GRACE = 8.0
 POLL = 0.01
@@ -30,12 +31,12 @@ def free_port() -> int:
         return port
 
 
-def answers(port: int, path: str) -> bool:
-    """Whether GET `path` gives 200."""
+def answers(port: int, path: str, status: int) -> bool:
+    """Whether GET `path` gives the status."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == http.client.OK
+        return connection.getresponse().status == status
     except (OSError, http.client.HTTPException):
         return False
     finally:
@@ -70,6 +71,16 @@ def resident_mb(pid: int) -> float:
     return total * PAGE / 1e6
 
 
+def cpu_seconds(pid: int) -> float:
+    """CPU time a process tree has used, user and system; a child that ended is no longer counted."""
+    ticks = 0
+    for each in tree_of(pid):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / TICK
+
+
 @dataclass(slots=True)
 class Server:
     """A started process which listens on a loopback port."""
@@ -91,10 +102,18 @@ class Server:
         """Resident memory of its whole tree."""
         return resident_mb(self.process.pid)
 
-    def ready(self, path: str, limit: float) -> Self:
-        """Wait for 200 on `path`; records the time since the spawn. Raises RuntimeError with the log's tail."""
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time its whole tree has used."""
+        return cpu_seconds(self.process.pid)
+
+    def ready(self, path: str, limit: float, *, status: int = http.client.OK) -> Self:
+        """Wait until GET `path` gives the status, and note the time since the spawn.
+
+        Raises RuntimeError with the tail of the log.
+        """
         while time.perf_counter() - self.spawned < limit:
-            if answers(self.port, path):
+            if answers(self.port, path, status):
                 self.start_seconds = time.perf_counter() - self.spawned
                 return self
             if self.process.poll() is not None:
