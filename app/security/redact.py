@@ -44,9 +44,9 @@ _KEY_RULES: Final = tuple((hints, re.compile(_START + pattern)) for hints, patte
 # short word in small letters is prose ("bearer authentication"), not a token.
 _PROSE: Final = r"(?![a-z]{1,19}(?![A-Za-z0-9._~+/=*-]))"
 _TOLD: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
-    (("earer ", "EARER "), rf"(?i)(\bbearer +){_PROSE}[A-Za-z0-9._~+/=*-]{{6,}}"),
-    (("asic ", "ASIC "), rf"(?i)(authorization[\"']?\s*[:=]\s*[\"']?basic +){_PROSE}[A-Za-z0-9+/=]{{6,}}"),
-    (("key", "KEY", "Key"), rf"(?i)(\bapi[ _-]?key(?: provided)?[\"']?\s*[:=]\s*[\"']?){_PROSE}[^\s\"',;}})]{{6,}}"),
+    (("earer ", "EARER "), rf"((?i:\bbearer) +){_PROSE}[A-Za-z0-9._~+/=*-]{{6,}}"),
+    (("asic ", "ASIC "), rf"((?i:authorization[\"']?\s*[:=]\s*[\"']?basic) +){_PROSE}[A-Za-z0-9+/=]{{6,}}"),
+    (("key", "KEY", "Key"), rf"((?i:\bapi[ _-]?key(?: provided)?)[\"']?\s*[:=]\s*[\"']?){_PROSE}[^\s\"',;}})]{{6,}}"),
     (("=",), r"(?i)([?&](?:key|api[_-]?key|token|access_token|secret|password|signature|sig)=)[^&\s\"'<>]+"),
     (("://",), r"(://)[^/\s:@\"']*:[^/\s@\"']+(?=@)"),
     (("PRIVATE KEY-----",), r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)(?s:.*?)(?=-----END|\Z)"),
