@@ -92,7 +92,7 @@ def test_no_surrounding_saves_a_key(before: str, key: str, after: str) -> None:
     assert BODY not in redact(f"{before} {key} {after}")
 
 
-@given(st.text(alphabet=st.sampled_from("abk-_ =:sky1/@?\n") | st.characters(exclude_categories=("Cs",))))
+@given(st.text(alphabet=st.sampled_from("abk-_ =:sky1/@?\n") | st.characters(codec="utf-8")))
 def test_redacting_twice_changes_nothing(text: str) -> None:
     """Text passes several sinks; each must leave the last one's work alone."""
     assert redact(redact(text)) == redact(text)

@@ -54,7 +54,9 @@ NEVER_FORWARDED: Final = frozenset(
 
 _JSON: Final = "application/json"
 _ROWS: Final = {Kind.CHAT: "choices", Kind.COMPLETIONS: "choices", Kind.EMBEDDINGS: "data"}
+_IDENTIFIED: Final = frozenset({Kind.CHAT, Kind.COMPLETIONS})
 _OBJECTS: Final = {Kind.CHAT: "chat.completion", Kind.COMPLETIONS: "text_completion", Kind.EMBEDDINGS: "list"}
+_READ: Final = {kind: ("object", "model", *(("id", "created") if kind in _IDENTIFIED else ())) for kind in Kind}
 _HOLDS: Final[dict[Kind, tuple[str, type | tuple[type, ...]]]] = {
     Kind.CHAT: ("message", dict),
     Kind.COMPLETIONS: ("text", str),
@@ -176,15 +178,18 @@ def _require_rows(kind: Kind, body: Json) -> None:
         reason = f": {errors.shown(said, errors.MESSAGE_LIMIT)}" if said else ""
         raise BadAnswerError(f"the provider answered without {_ROWS[kind]}{reason}")
     name, kinds = _HOLDS[kind]
-    if not all(isinstance(row, dict) and isinstance(row.get(name), kinds) for row in rows):
-        raise BadAnswerError(f"the provider answered with {_ROWS[kind]} without {name}")
-    if failed := next((row for row in rows if row.get("error")), None):
-        raise BadAnswerError(errors.complaint(failed).message)
+    for row in rows:
+        if not isinstance(row, dict) or not isinstance(row.get(name), kinds):
+            raise BadAnswerError(f"the provider answered with {_ROWS[kind]} without {name}")
+        if row.get("error"):
+            raise BadAnswerError(errors.complaint(row).message)
 
 
 def _missing(kind: Kind, body: Json, model: str) -> Json:
     """What every client reads and some providers leave out."""
-    wanted = {"model": body.get("model") or model} if kind is Kind.EMBEDDINGS else identity(kind, body, model)
+    if all(map(body.get, _READ[kind])):
+        return {}
+    wanted = {"model": body.get("model") or model} if kind not in _IDENTIFIED else identity(kind, body, model)
     wanted["object"] = body.get("object") or _OBJECTS[kind]
     return {name: value for name, value in wanted.items() if body.get(name) != value}
 
