@@ -13,11 +13,14 @@ from flask_limiter.errors import RateLimitExceeded
 
 from app import settings as configuration
 from app.gate import Gate
+from app.gateway.lane import Gateway
+from app.gateway.prices import builtin, load_overrides
 from app.planes import AsyncPlane, sync_plane
 from app.runtime import Runtime
 from app.security.authenticator import SCHEMES, Authenticator
 from app.security.secrets import load_or_create
 from app.seam import dress, handler_of, say_limited
+from app.services.key_use import KeyUse
 from app.services.revisions import Watcher
 from app.settings import Settings
 from app.spec.join import bundle
@@ -81,20 +84,32 @@ def create(settings: Settings | None = None, document: Json | None = None) -> Ap
     authenticator = Authenticator(engine, secrets.pepper, settings.admin_key)
     runtime = Runtime(settings, engine, secrets, index, authenticator)
     runtime.on_change.append(authenticator.forget)
-    runtime.services.append(Watcher(runtime))
-    return Application(_gate(runtime), runtime)
+    runtime.services += [Watcher(runtime), KeyUse(runtime)]
+    limiter = _limiter(settings)
+    gate = _gate(runtime, limiter)
+    runtime.gateway = _gateway(runtime, gate.limits)
+    return Application(gate, runtime)
 
 
-def _gate(runtime: Runtime) -> Gate:
+def _gateway(runtime: Runtime, counter: limits.Limits) -> Gateway:
+    settings = runtime.settings
+    prices = builtin().with_overrides(load_overrides(settings.data / "prices.json"))
+    gateway = Gateway(runtime.engine, settings.data, runtime.secrets, counter, prices)
+    runtime.authenticator.provider_of = gateway.provider_of
+    runtime.on_change.append(gateway.reload)
+    runtime.services.append(gateway)
+    return gateway
+
+
+def _gate(runtime: Runtime, limiter: Limiter) -> Gate:
     index, rules = runtime.index, compile_rules(runtime.index)
-    limiter = _limiter(runtime.settings)
     dressed = cache(lambda op_id: dress(index.by_id[op_id], runtime.engine, limiter))
     plane, application = sync_plane(index.document, rules, dressed)
     limiter.init_app(application)
     application.register_error_handler(RateLimitExceeded, partial(say_limited, limiter=limiter))
     asynchronous = {o.id: handler_of(o) for o in index.by_id.values() if o.plane == "async"}
     planes = {"sync": plane, "async": AsyncPlane(rules, asynchronous.__getitem__)}
-    counter = limits.Limits(limiter.limiter, enabled=runtime.settings.rate_limits == "on")
+    counter = limits.Limits(limiter.limiter if limiter.enabled else None)
     return Gate(runtime, planes, counter)
 
 

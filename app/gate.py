@@ -54,7 +54,7 @@ class Gate:
         self._index = held.index
         self._authenticator = held.authenticator
         self._planes = planes
-        self._limits = counter
+        self.limits = counter
         self._manners = {name: Manners(raw) for name, raw in self._index.document["x-dialects"].items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,25 +95,25 @@ class Gate:
         """A request that reaches no operation still counts, by address, and still tells of the limit."""
         answer.manners = manners = self._manners_at(scope["path"], match)
         rule = manners.before or manners.after
-        if rule and self._limits.enabled:
-            answer.rate = await self._limits.hit(rule, "unmatched", _client(scope))
+        if rule and self.limits.enabled:
+            answer.rate = await self.limits.hit(rule, "unmatched", _client(scope))
             if not answer.rate.allowed:
                 raise limits.exceeded(answer.rate)
 
     async def _admit(self, call: Call, manners: Manners) -> None:
         """Limits by address, then the credential, then limits by caller."""
-        limited = self._limits.enabled and call.operation.limit != "exempt"
+        limited = self.limits.enabled and call.operation.limit != "exempt"
         if limited and manners.before:
-            self._hold(call, await self._limits.hit(manners.before, "before", call.operation.system, call.client))
+            self._hold(call, await self.limits.hit(manners.before, "before", call.operation.system, call.client))
         try:
             call.principal = await self._authenticator.admit(call.operation, call.headers)
         except Problem as refusal:
             if limited and refusal.status == HTTPStatus.UNAUTHORIZED:
-                self._hold(call, await self._limits.hit(manners.failures, "failures", call.client))
+                self._hold(call, await self.limits.hit(manners.failures, "failures", call.client))
             raise
         if limited and manners.after:
             who = call.principal.subject if call.principal.kind != "anonymous" else call.client
-            self._hold(call, await self._limits.hit(manners.after, "after", call.operation.dialect, who))
+            self._hold(call, await self.limits.hit(manners.after, "after", call.operation.dialect, who))
 
     @staticmethod
     def _hold(call: Call, rate: limits.Rate) -> None:

@@ -71,6 +71,7 @@ class AsyncPlane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one matched call."""
         call: Call = scope[CALL]
+        call.receive = receive
         rules = self._rules[call.operation.id]
         rules.read_parameters(call)
         await rules.read_body(call, receive)

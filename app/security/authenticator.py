@@ -12,6 +12,7 @@ from sqlalchemy import Engine, select, update
 from app.problems import Problem, forbidden, unauthorized
 from app.security.keys import SHAPE, fingerprint, legacy_fingerprint
 from app.security.principals import ANONYMOUS, Principal
+from app.security.scopes import covers, parse
 from app.spec.operations import Operation
 from models.base import now, transaction
 from models.identity import ApiKey
@@ -26,15 +27,15 @@ SCHEMES = frozenset({"sy_key", "sy_admin_header", "provider_key"})
 class Authenticator:
     """Resolves keys by their fingerprint, with a bounded cache that a change of keys empties."""
 
-    def __init__(
-        self, engine: Engine, pepper: bytes, admin_key: str, provider_of: Callable[[str], str | None] = lambda _: None
-    ) -> None:
+    def __init__(self, engine: Engine, pepper: bytes, admin_key: str) -> None:
         self._engine = engine
         self._pepper = pepper
         self._admin = fingerprint(admin_key, pepper) if admin_key else ""
-        self._provider_of = provider_of
+        self.provider_of: Callable[[str], str | None] = lambda _: None
         self._cache: dict[str, tuple[float, Principal]] = {}
         self._generation = 0
+        # When each key was last used, in epoch seconds, until somebody writes it down.
+        self.used: dict[int, float] = {}
 
     def forget(self) -> None:
         """Drop what is cached: some key was made, changed or revoked."""
@@ -54,11 +55,15 @@ class Authenticator:
         principal = await self._resolve(scheme, secret, operation)
         if not _allowed(principal, scheme, operation):
             raise forbidden("This key may not do that; it lacks the role the operation asks for")
+        if not covers(principal.scopes, operation.tag, operation.method):
+            raise forbidden(f"This key may not do that; its scopes do not cover {operation.tag}")
+        if principal.key_id is not None:
+            self.used[principal.key_id] = time.time()
         return principal
 
     async def _resolve(self, scheme: str, secret: str, operation: Operation) -> Principal:
         if scheme == "sy_key" and not secret.startswith("sy_"):
-            provider = self._provider_of(secret) if _takes("provider_key", operation) else None
+            provider = self.provider_of(secret) if _takes("provider_key", operation) else None
             if provider is None:
                 raise _rejected()
             return Principal("provider", frozenset(), provider=provider, secret=secret)
@@ -91,7 +96,9 @@ class Authenticator:
         if row.hash_algorithm == LEGACY:
             self._upgrade(row.id, digest)
         kind = "admin" if row.role == "admin" else "user"
-        return min(FRESH_S, left), Principal(kind, frozenset({row.role}), row.user_id, row.id)
+        return min(FRESH_S, left), Principal(
+            kind, frozenset({row.role}), row.user_id, row.id, scopes=parse(row.scopes)
+        )
 
     def _upgrade(self, key_id: int, digest: str) -> None:
         """A row that still holds bare SHA-256 is rewritten to the HMAC the first time its key is used."""

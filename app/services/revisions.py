@@ -51,7 +51,7 @@ class Watcher:
                 continue
             if number != self._seen:
                 self._seen = number
-                self._runtime.changed()
+                await asyncio.to_thread(self._runtime.changed)
 
     def _read(self) -> int:
         with transaction(self._runtime.engine, write=False) as opened:

@@ -11,6 +11,7 @@ from typing import Any
 from app.security.principals import ANONYMOUS, Principal
 from app.spec.operations import Operation
 from app.wire.limits import Rate
+from app.wire.replies import Receive
 
 
 @dataclass(slots=True)
@@ -26,8 +27,10 @@ class Call:
     principal: Principal = ANONYMOUS
     arguments: dict[str, Any] = field(default_factory=dict, repr=False)
     body: Any = field(default=None, repr=False)
+    raw: bytes = field(default=b"", repr=False)
     manners: Mapping[str, Any] = field(default_factory=dict, repr=False)
     rate: Rate | None = None
+    receive: Receive | None = field(default=None, repr=False)
     started: float = field(default_factory=perf_counter)
 
 

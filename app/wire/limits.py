@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage
-from limits.strategies import RateLimiter
+from limits.strategies import FixedWindowRateLimiter, RateLimiter
 
 from app.problems import Problem
 
@@ -46,12 +46,12 @@ def parse(text: str, default_key: str = "ip") -> Rule:
 
 
 class Limits:
-    """Counts hits against rules in one store; a no-op when limits are switched off."""
+    """Counts hits against rules in one store; without a strategy, limits are switched off."""
 
-    def __init__(self, strategy: RateLimiter, *, enabled: bool = True) -> None:
-        self.enabled = enabled
-        self._strategy = strategy
-        self._local = isinstance(strategy.storage, MemoryStorage)
+    def __init__(self, strategy: RateLimiter | None) -> None:
+        self.enabled = strategy is not None
+        self._strategy = strategy or FixedWindowRateLimiter(MemoryStorage())
+        self.local = isinstance(self._strategy.storage, MemoryStorage)
 
     async def hit(self, rule: Rule, *key: str) -> Rate:
         """Count one hit; the tightest of the rule's amounts, with `allowed` false when one is spent."""
@@ -63,7 +63,7 @@ class Limits:
 
     async def _run(self, count: Callable[[Rule, tuple[str, ...]], Rate], rule: Rule, key: tuple[str, ...]) -> Rate:
         """Memory answers at once; a shared store may wait, and must not make the event loop wait with it."""
-        return count(rule, key) if self._local else await asyncio.to_thread(count, rule, key)
+        return count(rule, key) if self.local else await asyncio.to_thread(count, rule, key)
 
     def _hit(self, rule: Rule, key: tuple[str, ...]) -> Rate:
         return min((self._one(i, key, self._strategy.hit(i, *key)) for i in rule.items), key=_tightness)

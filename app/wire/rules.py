@@ -25,7 +25,7 @@ class Rules:
     async def read_body(self, call: Call, receive: Receive) -> None:
         """Put the decoded body into the call; Problem when it is too large, unreadable or breaks its schema."""
         if self.body is not None:
-            raw = await read_body(receive, self.max_body)
+            call.raw = raw = await read_body(receive, self.max_body)
             call.body = self.body.read(raw, call.headers.get("content-type", ""))
 
 

@@ -1,0 +1,80 @@
+"""Where a call may go: the provider it belongs to, then the ones that may stand in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from app.gateway.config import SANDBOX, Account, Config
+from app.gateway.exchange import Exchange
+from app.gateway.providers import PROVIDERS, provider_for_model
+from app.gateway.wire import Target
+from app.problems import Problem
+
+NEVER_RETRY = {"x-should-retry": "false"}
+
+
+def targets(exchange: Exchange, config: Config, personal: Mapping[str, Account]) -> list[Target]:
+    """The targets in order of preference, at least one; Problem 400 or 503 when nothing can serve the model."""
+    principal = exchange.call.principal
+    if principal.secret:
+        return [_raw(exchange, config)]
+    reachable = {**config.accounts, **personal}
+    first, model = _primary(exchange, config, reachable)
+    if first not in reachable:
+        raise _no_provider(first, exchange.model, reachable)
+    found = [_target(reachable[first], model)]
+    if config.on("failover") and not exchange.wanted_provider and first != SANDBOX:
+        found += _standins(exchange, config, reachable, first)
+    return found
+
+
+def _target(account: Account, model: str) -> Target:
+    return Target(account.provider, account.base_url, model, account.key)
+
+
+def _raw(exchange: Exchange, config: Config) -> Target:
+    """A caller's own provider key goes to that provider only, for this call only."""
+    principal = exchange.call.principal
+    provider = PROVIDERS[principal.provider]
+    return Target(provider, config.urls.get(provider.name, provider.base_url), exchange.model, principal.secret)
+
+
+def _primary(exchange: Exchange, config: Config, reachable: Mapping[str, Account]) -> tuple[str, str]:
+    """The provider the call belongs to and the model to ask it for: header, alias, route, then the model's name."""
+    if wanted := exchange.wanted_provider:
+        if wanted not in PROVIDERS and wanted not in reachable:
+            raise Problem(400, f"There is no provider called {wanted}", details={"param": "X-Provider"})
+        return wanted, exchange.model
+    for rule in config.rules:
+        if rule.pattern.match(exchange.model):
+            return rule.provider, rule.model or exchange.model
+    named, slash, rest = exchange.model.partition("/")
+    if slash and named in reachable and provider_for_model(exchange.model) != named:
+        return named, rest
+    natural = provider_for_model(exchange.model)
+    alone = reachable.keys() == {SANDBOX}
+    return (SANDBOX if alone else natural), exchange.model
+
+
+def _standins(exchange: Exchange, config: Config, reachable: Mapping[str, Account], first: str) -> Iterator[Target]:
+    """Other providers in the configured order that serve the model, under the name the settings give it there."""
+    settings = config.of("failover")
+    names = settings["models"].get(exchange.model, {})
+    for name in settings["providers"] or reachable:
+        if name == first or name not in reachable or name == SANDBOX:
+            continue
+        if name in names or provider_for_model(exchange.model) == name:
+            yield _target(reachable[name], names.get(name, exchange.model))
+
+
+def _no_provider(name: str, model: str, reachable: Mapping[str, Account]) -> Problem:
+    provider = PROVIDERS.get(name)
+    how = f"set {provider.key_env}" if provider and provider.key_env else f"set {name.upper()}_BASE_URL"
+    known = ", ".join(sorted(reachable))
+    return Problem(
+        503,
+        f"No provider is configured for {model[:100]}: it belongs to {name}; {how}, or use one of: {known}",
+        code="circuit_open",
+        details={"reason": "no_provider"},
+        headers=NEVER_RETRY,
+    )

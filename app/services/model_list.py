@@ -1,0 +1,42 @@
+"""The models a caller can ask for: priced models of reachable providers, and aliases."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from app.gateway.config import SANDBOX
+from app.gateway.money import Price
+from app.problems import not_found
+from app.runtime import runtime
+from app.security.principals import Principal
+
+Json = dict[str, Any]
+RELEASED = 1_780_000_000
+
+
+async def reachable(principal: Principal) -> list[Json]:
+    """Every model known to be served, by provider and name, after the aliases."""
+    gateway = runtime().gateway
+    personal = await gateway.personal.of(principal.user_id) if principal.user_id is not None else {}
+    names = {principal.provider} if principal.provider else {*gateway.config.accounts, *personal}
+    found = [_model(alias, provider or "alias", RELEASED) for alias, (_, provider) in gateway.config.aliases.items()]
+    found.append(_model(SANDBOX, SANDBOX, RELEASED))
+    return found + [_priced(p) for name in sorted(names - {SANDBOX}) for p in gateway.prices.rows(name) if p.model != "*"]
+
+
+async def one(principal: Principal, name: str) -> Json:
+    """One of them; Problem 404 when it is not listed."""
+    for model in await reachable(principal):
+        if model["id"] == name:
+            return model
+    raise not_found("The model")
+
+
+def _priced(price: Price) -> Json:
+    day = date.fromisoformat(price.date) if price.date else None
+    return _model(price.model, price.provider, int(datetime.combine(day, time(), UTC).timestamp()) if day else RELEASED)
+
+
+def _model(name: str, owner: str, created: int) -> Json:
+    return {"id": name, "object": "model", "created": created, "owned_by": owner}

@@ -1,0 +1,41 @@
+"""Model calls: every one takes the gateway's lane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.gateway.wire import Kind
+from app.runtime import runtime
+from app.services import model_list
+from app.wire.call import Call
+from app.wire.replies import Reply, json_reply
+
+
+async def create_chat_completion(call: Call, **_: Any) -> Reply:
+    """Ask a model to continue a conversation."""
+    return await _lane(Kind.CHAT, call)
+
+
+async def create_completion(call: Call, **_: Any) -> Reply:
+    """Ask a model to continue a text, or a conversation when there are messages."""
+    return await _lane(Kind.CHAT if "messages" in call.body else Kind.COMPLETIONS, call)
+
+
+async def create_embedding(call: Call, **_: Any) -> Reply:
+    """Turn texts into vectors."""
+    return await _lane(Kind.EMBEDDINGS, call)
+
+
+async def list_models(call: Call) -> Reply:
+    """List the models that can be asked for."""
+    return json_reply({"object": "list", "data": await model_list.reachable(call.principal)})
+
+
+async def get_model(call: Call, model: str) -> Reply:
+    """Show one model."""
+    return json_reply(await model_list.one(call.principal, model))
+
+
+async def _lane(kind: Kind, call: Call) -> Reply:
+    reply: Reply = await runtime().gateway.handle(kind, call)
+    return reply
