@@ -101,7 +101,7 @@ async def streams(client: Client, url: str, count: int) -> Streams:
 
 
 async def cut_after(server: Server, before: int, began: float) -> float:
-    """Milliseconds until the upstream noticed one more cut stream, watched from a connection of its own; inf if never."""
+    """Milliseconds until the upstream noticed one more cut stream, watched from another connection; inf if never."""
     watcher = await connect(server.url)
     request = render(f"{server.url}/stats", {}, method="GET")
     try:

@@ -34,13 +34,14 @@ STREAM_LIMIT = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """One run of wrk: 200s per second, failed answers and sockets, the server's CPU (us) per request, ms wrk saw."""
+    """One run of wrk: 200s per second, failures, the server's CPU (us) per request, ms wrk saw, last wrong status."""
 
     rate: float
     errors: int
     cpu_us: float
     p50_ms: float
     p99_ms: float
+    last_status: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,22 @@ def wrk(target: Target, seconds: int, connections: int) -> Throughput:
     options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(SCRIPT)]
     command = ["wrk", *options, target.url, "--", target.model, *headers]
     before = target.server.cpu_seconds
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60)
-    seen = json.loads(done.stdout.split("RESULT ")[1].splitlines()[0])
+    output = finished(command, seconds + 60)
+    seen = json.loads(output.split("RESULT ")[1].splitlines()[0])
     errors = seen["bad"] + seen["socket_errors"] + seen["timeouts"]
     cpu_us = (target.server.cpu_seconds - before) / max(seen["ok"], 1) * 1e6
-    return Throughput(seen["ok"] / seen["seconds"], errors, cpu_us, seen["p50_ms"], seen["p99_ms"])
+    return Throughput(seen["ok"] / seen["seconds"], errors, cpu_us, seen["p50_ms"], seen["p99_ms"], seen["last_bad"])
+
+
+def finished(command: list[str], limit: float) -> str:
+    """What wrk printed. Raises RuntimeError, which names no argument because a credential is among them."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError("wrk did not end in time") from None
+    if done.returncode:
+        raise RuntimeError((done.stderr or done.stdout).strip())
+    return done.stdout
 
 
 def chat(target: Target, **more: object) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import subprocess
 import sys
 from contextlib import ExitStack
 from functools import partial
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     from bench.peers import Target
 
-EXPECTED = (OSError, RuntimeError, ValueError, TimeoutError)
+EXPECTED = (OSError, RuntimeError, ValueError, TimeoutError, LookupError, subprocess.CalledProcessError)
+UNANSWERED = load.Throughput(rate=0.0, errors=1, cpu_us=0.0, p50_ms=0.0, p99_ms=0.0)
 
 
 def bounded(low: int, high: int) -> Callable[[str], int]:
@@ -94,10 +96,15 @@ def throughput(args: argparse.Namespace, targets: list[Target], rows: dict[str, 
         shift = turn % len(targets)
         for target in (targets[shift:] + targets[:shift])[:: 1 if turn % 2 == 0 else -1]:
             row = rows[target.name]
-            found = load.wrk(target, args.seconds, args.connections)
-            say(f"round {turn or 'warm-up'} {row.name}: {found.rate:,.0f} req/s, {found.errors} errors")
+            found = attempt(
+                row, f"round {turn or 'warm-up'}", partial(load.wrk, target, args.seconds, args.connections)
+            )
             if turn:
-                row.throughput.append(found)
+                row.throughput.append(found or UNANSWERED)
+            if found:
+                say(f"  {found.rate:,.0f} req/s, {found.errors} errors")
+            if found and found.errors:
+                row.failures.append(f"round {turn}: {found.errors} errors, last status {found.last_status}")
 
 
 def single(args: argparse.Namespace, target: Target, direct: Target, row: Row) -> None:
