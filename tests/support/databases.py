@@ -1,0 +1,87 @@
+"""Databases for tests: one migrated template per server, copied for each test in milliseconds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, create_engine, make_url, text
+
+from app.security.secrets import load_or_create
+from app.services.bootstrap import ADMIN_FILE, FirstKeys, prepare
+from app.settings import Settings
+from models.base import connect
+
+BACKENDS = ("sqlite", "postgresql")
+POSTGRES = "YARDMASTER_TEST_POSTGRES_URL"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A prepared data directory and, on PostgreSQL, a prepared database; `keys` were made with them."""
+
+    data: Path
+    keys: FirstKeys
+    url: URL | None = None
+
+    @contextmanager
+    def copy(self, data: Path) -> Iterator[str]:
+        """A copy in `data`, gone afterwards; yields the database URL (empty: SQLite in `data`)."""
+        shutil.copytree(self.data, data)
+        if self.url is None:
+            yield ""
+            return
+        name = f"{self.url.database}_{uuid.uuid4().hex[:12]}"
+        maintain(self.url, f'CREATE DATABASE "{name}" TEMPLATE "{self.url.database}"')
+        try:
+            yield self.url.set(database=name).render_as_string(hide_password=False)
+        finally:
+            maintain(self.url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@contextmanager
+def template_of(backend: str, folder: Path) -> Iterator[Template]:
+    """The template of a backend; skips when no PostgreSQL server was named."""
+    data = folder / "template"
+    if backend == "sqlite":
+        yield Template(data, _prepare(Settings(data=data)))
+        return
+    if not os.environ.get(POSTGRES):
+        pytest.skip(f"{POSTGRES} names no server, e.g. postgresql+psycopg://postgres@127.0.0.1/postgres")
+    with empty_database() as url:
+        keys = _prepare(Settings(data=data, database_url=url.render_as_string(hide_password=False)))
+        yield Template(data, keys, url)
+
+
+@contextmanager
+def empty_database() -> Iterator[URL]:
+    """A new, empty PostgreSQL database of this process, dropped afterwards."""
+    url = make_url(os.environ[POSTGRES]).set(database=f"yardmaster_test_{uuid.uuid4().hex[:12]}")
+    maintain(url, f'CREATE DATABASE "{url.database}"')
+    try:
+        yield url
+    finally:
+        maintain(url, f'DROP DATABASE IF EXISTS "{url.database}" WITH (FORCE)')
+
+
+def maintain(url: URL, statement: str) -> None:
+    """Run one statement of database maintenance, which PostgreSQL takes outside a transaction only."""
+    engine = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+def _prepare(settings: Settings) -> FirstKeys:
+    secrets = load_or_create(settings.data)
+    engine = connect(settings.database)
+    keys = prepare(settings, engine, secrets)
+    engine.dispose()
+    assert keys.admin == (settings.data / ADMIN_FILE).read_text().strip()
+    return keys

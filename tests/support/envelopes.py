@@ -1,0 +1,73 @@
+"""The one assertion about refusals: the envelope, the code and the headers of the operation's dialect."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+import jsonschema_rs
+
+from app.spec.operations import Index
+from app.wire.dialects import STACKFLOW_CODES
+
+Json = dict[str, Any]
+
+
+class Refusals:
+    """Asserts refusals of one document: `refused(response, 404, "not_found")` gives the body.
+
+    The code is neutral (a value of `app.problems.CODES`, or the operation's own): StackFlow says it in capitals, Stout
+    as the status's phrase, Outsend not at all. The body must also satisfy the schema the document promises.
+    """
+
+    def __init__(self, document: Json) -> None:
+        self.document = document
+        self.index = Index(document)
+
+    def __call__(self, response: Any, status: int, code: str = "") -> Json:
+        """The body of the refusal, proven to be one."""
+        assert response.status_code == status, f"{response.status_code} {response.text}"
+        assert response.headers["x-request-id"]
+        assert response.headers["content-type"] == "application/json"
+        body: Json = response.json()
+        dialect = self.dialect(response)
+        self._promised(dialect, body)
+        told = SAYS[self.document["x-dialects"][dialect]["errors"]](body, status)
+        wanted = STACKFLOW_CODES.get(code, code.upper()) if dialect == "stackflow" else code
+        assert told in {None, wanted} or not code, f"{told} instead of {wanted}: {body}"
+        return body
+
+    def dialect(self, response: Any) -> str:
+        """The dialect of the operation that was asked."""
+        path, method = unquote(response.request.url.path), response.request.method
+        match = self.index.match(path)
+        if match is None:
+            return self.index.nearest(path)
+        return match.methods.get(method, next(iter(match.methods.values()))).dialect
+
+    def _promised(self, dialect: str, body: Json) -> None:
+        schema = {"$ref": f"#/components/schemas/{self.document['x-dialects'][dialect]['schema']}"}
+        jsonschema_rs.validate(schema | {"components": self.document["components"]}, body)
+
+
+def _nested(body: Json, status: int) -> str:
+    assert body["error"]["status"] == status
+    return str(body["error"]["code"])
+
+
+def _flat(body: Json, status: int) -> None:
+    assert body["statusCode"] == status
+    assert body["error"] == HTTPStatus(status).phrase
+
+
+def _detail(body: Json, _status: int) -> None:
+    assert body["detail"]
+
+
+def _record(body: Json, _status: int) -> str:
+    assert body["error"]
+    return str(body["code"])
+
+
+SAYS: Any = {"nested": _nested, "openai": _nested, "flat": _flat, "detail": _detail, "record": _record}

@@ -1,0 +1,119 @@
+"""The real server as a process: started by its command, found by its port, stopped by SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+COMMAND = Path(sys.executable).with_name("yardmaster")
+STARTS_WITHIN_S = 30
+STOPS_WITHIN_S = 40
+USER_KEY = re.compile(r"^user key \(shown once\): (sy_\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server. `admin_key` and `user_key` are its first keys; `user_key` is empty on data used before."""
+
+    base_url: str
+    port: int
+    pid: int
+    data: Path
+    log: Path
+    process: subprocess.Popen[bytes] = field(repr=False)
+
+    @property
+    def admin_key(self) -> str:
+        """The operator's key."""
+        return (self.data / "admin.key").read_text().strip()
+
+    @property
+    def user_key(self) -> str:
+        """The first user's key."""
+        found = USER_KEY.search(self.log.read_text())
+        return found.group(1) if found else ""
+
+    def request(self, method: str, path: str, key: str = "", **options: Any) -> requests.Response:
+        """One request, with a key when one is given."""
+        headers = dict(options.pop("headers", None) or {}) | ({"Authorization": f"Bearer {key}"} if key else {})
+        return requests.request(method, self.base_url + path, headers=headers, timeout=30, **options)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code; a server that does not stop in time is killed and fails the test."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOPS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the server ignored SIGTERM; its log:\n{self.log.read_text()}") from None
+
+    def kill(self) -> None:
+        """SIGKILL to it and its workers, as a crash would."""
+        os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait(STOPS_WITHIN_S)
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Callable[..., Server]]:
+    """Yields a function that starts servers; all of them are stopped at the end."""
+    started: list[Server] = []
+
+    def start(**settings: Any) -> Server:
+        data = Path(settings.pop("data", folder / f"server{len(started)}"))
+        server = _start(data, folder / f"server{len(started)}.log", settings)
+        started.append(server)
+        _await_health(server)
+        return server
+
+    try:
+        yield start
+    finally:
+        for server in started:
+            server.stop()
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(**settings: Any) -> dict[str, str]:
+    """This process's environment without any Yardmaster setting or provider, plus these settings."""
+    plain = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV"}}
+    return plain | {f"YARDMASTER_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def _start(data: Path, log: Path, settings: dict[str, Any]) -> Server:
+    port = free_port()
+    command = [str(COMMAND), "serve", "--port", str(port), "--data", str(data)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=environment(**settings), cwd=log.parent, stdout=output, stderr=output, start_new_session=True
+        )
+    return Server(f"http://127.0.0.1:{port}", port, process.pid, data, log, process)
+
+
+def _await_health(server: Server) -> None:
+    deadline = time.monotonic() + STARTS_WITHIN_S
+    while time.monotonic() < deadline and server.process.poll() is None:
+        try:
+            if requests.get(f"{server.base_url}/health", timeout=1).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.05)
+    raise AssertionError(f"the server did not start; its log:\n{server.log.read_text()}")
