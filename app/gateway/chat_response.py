@@ -12,13 +12,13 @@ from uuid import uuid4
 
 import orjson
 
-from app.gateway.usage import to_openai
-from app.gateway.wire import BadAnswerError, Kind
+from app.gateway.usage import estimate_output, to_openai
+from app.gateway.wire import Answer, BadAnswerError, Kind, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.gateway.wire import Json, Usage
+    from app.gateway.wire import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +40,17 @@ class Head:
             "choices": [choice],
         }
 
-    def completion(self, choices: list[Json], usage: Usage) -> Json:
-        """The whole `chat.completion`."""
-        return {
+    def answer(self, choices: list[Json], usage: Usage | None) -> Answer:
+        """The whole `chat.completion`; without a reported usage its output is estimated."""
+        body: Json = {
             "id": self.id,
             "object": "chat.completion",
             "created": self.created,
             "model": self.model,
             "choices": choices,
-            "usage": to_openai(usage),
         }
+        counted = usage or Usage(output=estimate_output(body), reported=False)
+        return Answer({**body, "usage": to_openai(counted)}, counted)
 
 
 def fresh_id() -> str:

@@ -35,10 +35,9 @@ def completion(raw: bytes, model: str) -> Answer:
 
 
 def _answer(body: Json, model: str) -> Answer:
-    usage = read_usage(body.get("usage"))
     head = Head(body.get("id") or fresh_id(), body.get("model") or model)
     choice = {"index": 0, "message": _message(body), "logprobs": None, "finish_reason": finish(body)}
-    return Answer(head.completion([choice], usage), usage)
+    return head.answer([choice], read_usage(body.get("usage")))
 
 
 def _message(body: Json) -> Json:
@@ -73,10 +72,10 @@ def explanation(body: Json) -> str | None:
     return reason if body.get("stop_reason") == "refusal" and isinstance(reason, str) else None
 
 
-def read_usage(usage: Any) -> Usage:
-    """Anthropic's counts in disjoint parts: its `input_tokens` never include cached ones."""
-    if not isinstance(usage, dict):
-        return Usage(reported=False)
+def read_usage(usage: Any) -> Usage | None:
+    """Anthropic's counts in disjoint parts: its `input_tokens` never include cached ones. None when there are none."""
+    if not isinstance(usage, dict) or not any(count(value) for value in usage.values()):
+        return None
     written, output = count(usage.get("cache_creation_input_tokens")), count(usage.get("output_tokens"))
     written_1h = min(written, count((usage.get("cache_creation") or {}).get("ephemeral_1h_input_tokens")))
     reasoning = min(output, count((usage.get("output_tokens_details") or {}).get("thinking_tokens")))

@@ -119,18 +119,33 @@ def _format(body: Json, out: Json) -> Json:
 
 def _thinking(body: Json, out: Json) -> Json:
     effort = body.get("reasoning_effort")
-    if effort is None or "thinking" in out:
+    if "thinking" in out:
+        return _room(body, out["thinking"].get("budget_tokens"))
+    if effort is None:
         return {}
     if effort == "none":
         return {"thinking": {"type": "disabled"}}
     if effort not in _EFFORT:
         raise ValueError(f"reasoning_effort must be none, {', '.join(_EFFORT)}")
-    if _BUDGETED.search(out["model"]):
-        return _budget(body, _BUDGETS[effort])
-    return {
-        "thinking": {"type": "adaptive"},
-        "output_config": {**out.get("output_config", {}), "effort": _EFFORT[effort]},
-    }
+    if not _BUDGETED.search(out["model"]):
+        config = {**out.get("output_config", {}), "effort": _EFFORT[effort]}
+        return {"thinking": {"type": "adaptive"}, "output_config": config}
+    return {} if _mid_turn(out["messages"]) else _budget(body, _BUDGETS[effort])
+
+
+def _room(body: Json, budget: int | None) -> Json:
+    """Room for the answer beside a budget the caller set, unless he set the limit too."""
+    return {"max_tokens": budget + DEFAULT_MAX_TOKENS} if budget and token_limit(body) is None else {}
+
+
+def _mid_turn(messages: list[Json]) -> bool:
+    """Whether tools are being answered whose calls came back without their thinking.
+
+    Within a budget Anthropic refuses to think on from there, and OpenAI's clients keep no thinking.
+    """
+    if messages[-1]["content"][0]["type"] != "tool_result" or len(messages) == 1:
+        return False
+    return messages[-2]["content"][0]["type"] not in {"thinking", "redacted_thinking"}
 
 
 def _budget(body: Json, budget: int) -> Json:

@@ -44,7 +44,6 @@ def completion(raw: bytes, model: str) -> Answer:
 
 
 def _answer(body: Json, model: str) -> Answer:
-    usage = read_usage(body.get("usageMetadata"))
     head = head_of(body, model)
     choices = [_choice(head.id, candidate) for candidate in body.get("candidates") or []]
     blocked = block_reason(body)
@@ -59,7 +58,7 @@ def _answer(body: Json, model: str) -> Answer:
         ]
     if not choices:
         raise BadAnswerError("gemini answered with no candidates")
-    return Answer(head.completion(choices, usage), usage)
+    return head.answer(choices, read_usage(body.get("usageMetadata")))
 
 
 def head_of(body: Json, model: str) -> Head:
@@ -116,10 +115,10 @@ def block_reason(body: Json) -> str | None:
     return f"The prompt was blocked: {reason}." if reason else None
 
 
-def read_usage(usage: Any) -> Usage:
+def read_usage(usage: Any) -> Usage | None:
     """Gemini's counts in disjoint parts: its prompt includes cached tokens, its candidates exclude thoughts."""
-    if not isinstance(usage, dict):
-        return Usage(reported=False)
+    if not isinstance(usage, dict) or not any(count(value) for value in usage.values()):
+        return None
     prompt = count(usage.get("promptTokenCount")) + count(usage.get("toolUsePromptTokenCount"))
     cached = min(prompt, count(usage.get("cachedContentTokenCount")))
     return Usage(
@@ -157,5 +156,5 @@ def embeddings(raw: bytes, model: str) -> Answer:
     if not isinstance(rows, list) or not rows:
         raise BadAnswerError("gemini answered with no embeddings")
     with understood("gemini"):
-        usage = read_usage(body.get("usageMetadata"))
+        usage = read_usage(body.get("usageMetadata")) or Usage(reported=False)
         return Answer(embedding_list([row["values"] for row in rows], model, usage), usage)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from app.gateway.chat_request import SYSTEM_ROLES, arguments_of, content_parts, inline, messages_of
+from app.gateway.chat_request import SYSTEM_ROLES, arguments_of, content_parts, inline, messages_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,7 +127,7 @@ def _response(message: Json, names: dict[str, str]) -> Json:
 
 def _result(content: Any) -> Json:
     """Gemini wants an object: a result that is one stays itself, anything else goes under `result`."""
-    text = "".join(part.get("text", "") for part in content_parts(content))
+    text = text_of(content)
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -27,7 +27,6 @@ _FORWARDED = {
     "safetySettings": "safetySettings",
     "cached_content": "cachedContent",
     "cachedContent": "cachedContent",
-    "labels": "labels",
 }
 # Whatever shapes the answer is refused; what merely tunes or files it (user, store, prediction …) is left out.
 _UNABLE = {
