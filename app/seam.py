@@ -47,13 +47,13 @@ def arguments(call: Call) -> dict[str, Any]:
     return named | ({"body": call.body} if "requestBody" in call.operation.raw else {})
 
 
-def dress(operation: Operation, engine: Engine, limiter: Limiter) -> Callable[[], flask.Response]:
+def dress(operation: Operation, engine: Engine, limiter: Limiter) -> Callable[..., flask.Response]:
     """The handler inside one transaction, its result as a response; limited where the document says so."""
     handler = handler_of(operation)
     write = operation.method not in READS
     status = _success(operation)
 
-    def dressed() -> flask.Response:
+    def dressed(**_: Any) -> flask.Response:
         with transaction(engine, write=write) as opened:
             result = handler(**arguments(current()))
         if opened.info.get(REVISED):
@@ -61,7 +61,12 @@ def dress(operation: Operation, engine: Engine, limiter: Limiter) -> Callable[[]
         return _response(result, status)
 
     dressed.__name__ = operation.id
+    dressed.__wrapped__ = _bare  # type: ignore[attr-defined]
     return _limited(dressed, operation, limiter)
+
+
+def _bare() -> None:
+    """What Connexion takes for the handler's signature, so that it reads neither body nor query for it."""
 
 
 def _success(operation: Operation) -> int:
@@ -77,14 +82,13 @@ def _response(result: Any, status: int) -> flask.Response:
     return flask.Response(body, answer.status or status, dict(answer.headers), mimetype=media)
 
 
-def _limited(function: Callable[[], flask.Response], operation: Operation, limiter: Limiter) -> Callable[..., Any]:
+def _limited(function: Callable[..., flask.Response], operation: Operation, limiter: Limiter) -> Callable[..., Any]:
     if operation.limit in {"", "exempt"}:
         return function
     rule = limits.parse(operation.limit)
     amounts, scope = operation.limit.partition(";")[0], operation.id
     limited = limiter.limit(amounts, key_func=lambda: _key(scope, rule), exempt_when=lambda: current().principal.is_admin)
     dressed: Callable[..., Any] = limited(function)
-    del dressed.__wrapped__  # type: ignore[attr-defined]  # Connexion would read its signature through it
     return dressed
 
 

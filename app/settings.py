@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from app.outbound.addresses import allowance
+
 PREFIX = "YARDMASTER_"
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "rate_limits": ("on", "off"),
@@ -40,11 +42,17 @@ class Settings:
     log_format: str = "text"
     log_level: str = "info"
     sandbox_latency_ms: int = 0
+    outbound_allow: str = ""
 
     @property
     def database(self) -> str:
         """The SQLAlchemy URL in force: the operator's, or SQLite in the data directory."""
         return self.database_url or f"sqlite:///{(self.data / 'yardmaster.db').resolve()}"
+
+    @property
+    def outbound_allowed(self) -> tuple[str, ...]:
+        """Hosts, addresses and networks that may be called although they are not public."""
+        return tuple(entry.strip() for entry in self.outbound_allow.split(",") if entry.strip())
 
     @property
     def is_sqlite(self) -> bool:
@@ -83,9 +91,22 @@ def _typed(name: str, value: Any) -> Any:
         return Path(str(value)).expanduser()
     if name in {"port", "workers", "sandbox_latency_ms"}:
         return _whole(name, value)
+    if name == "outbound_allow":
+        return _allowances(value)
     if name in CHOICES and _word(value) not in CHOICES[name]:
         raise SettingsError(f"{PREFIX}{name.upper()} must be one of {', '.join(CHOICES[name])}")
     return _word(value)
+
+
+def _allowances(value: Any) -> str:
+    """A comma list, or a list in the file; an entry that would allow nothing is a mistake worth stopping for."""
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    try:
+        for entry in filter(str.strip, text.split(",")):
+            allowance(entry)
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}OUTBOUND_ALLOW: {error}") from None
+    return text
 
 
 def _word(value: Any) -> str:

@@ -49,7 +49,7 @@ class ApiKey(Base):
     user: Mapped[User | None] = relationship(back_populates="keys")
 
     @classmethod
-    def live_of(cls, user_id: int) -> Select[tuple[ApiKey]]:
+    def live_of(cls, user_id: int) -> Select[ApiKey]:
         """A user's keys that are not revoked, oldest first."""
         return select(cls).where(cls.user_id == user_id, cls.revoked_at.is_(None)).order_by(cls.id)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.security.scopes import EVERYTHING
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who is calling: `kind` is the credential's, `roles` what the document may ask for.
 
-    `secret` is a raw provider key passed through for this call only.
+    `scopes` are what the credential was narrowed to. `secret` is a raw provider key passed through for this call only.
     """
 
     kind: str
@@ -18,6 +20,7 @@ class Principal:
     key_id: int | None = None
     provider: str = ""
     secret: str = field(default="", repr=False)
+    scopes: frozenset[str] = EVERYTHING
 
     @property
     def subject(self) -> str:

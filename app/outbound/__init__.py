@@ -1,0 +1,1 @@
+"""Calls this server makes to others, and where it refuses to go."""
