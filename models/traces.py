@@ -22,6 +22,7 @@ class Trace(Base):
         Index("ix_traces_provider", "provider", "seq"),
         Index("ix_traces_user_id", "user_id", "seq"),
         Index("ix_traces_project", "project", "seq"),
+        Index("ix_traces_request_id", "request_id", "seq"),
         {"sqlite_autoincrement": True},
     )
 
@@ -62,9 +63,32 @@ class TraceBody(Base):
 
     __tablename__ = "trace_bodies"
 
-    trace_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     request: Mapped[bytes | None] = mapped_column(LargeBinary)
     response: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class TraceTag(Base):
+    """A trace under each of its tags, `key=value`, so that a list by tag needs no scan."""
+
+    __tablename__ = "trace_tags"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    tag: Mapped[str] = mapped_column(String(200), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class TraceCount(Base):
+    """How many traces are kept of each kind: a list's total without counting its rows."""
+
+    __tablename__ = "trace_counts"
+
+    source: Mapped[str] = mapped_column(String(20), primary_key=True)
+    status: Mapped[str] = mapped_column(String(20), primary_key=True)
+    provider: Mapped[str] = mapped_column(String(64), primary_key=True)
+    model: Mapped[str] = mapped_column(String(256), primary_key=True)
+    project: Mapped[str] = mapped_column(String(100), primary_key=True)
+    traces: Mapped[int]
 
 
 class UsageRollup(Base):
@@ -97,6 +121,7 @@ class SpendRollup(Base):
     ref: Mapped[str] = mapped_column(String(200), primary_key=True)
     model: Mapped[str] = mapped_column(String(256), primary_key=True)
     requests: Mapped[int]
+    unpriced: Mapped[int]
     tokens_in: Mapped[int]
     tokens_out: Mapped[int]
     cost_nano: Mapped[int]

@@ -48,6 +48,7 @@ def upgrade() -> None:
     sa.Column('ref', sa.String(length=200), nullable=False),
     sa.Column('model', sa.String(length=256), nullable=False),
     sa.Column('requests', sa.BigInteger(), nullable=False),
+    sa.Column('unpriced', sa.BigInteger(), nullable=False),
     sa.Column('tokens_in', sa.BigInteger(), nullable=False),
     sa.Column('tokens_out', sa.BigInteger(), nullable=False),
     sa.Column('cost_nano', sa.BigInteger(), nullable=False),
@@ -57,10 +58,25 @@ def upgrade() -> None:
         batch_op.create_index('ix_spend_rollups_scope', ['scope', 'ref', 'day'], unique=False)
 
     op.create_table('trace_bodies',
-    sa.Column('trace_id', sa.String(length=64), nullable=False),
+    sa.Column('seq', sa.BigInteger(), autoincrement=False, nullable=False),
     sa.Column('request', sa.LargeBinary(), nullable=True),
     sa.Column('response', sa.LargeBinary(), nullable=True),
-    sa.PrimaryKeyConstraint('trace_id', name=op.f('pk_trace_bodies'))
+    sa.PrimaryKeyConstraint('seq', name=op.f('pk_trace_bodies'))
+    )
+    op.create_table('trace_tags',
+    sa.Column('tag', sa.String(length=200), nullable=False),
+    sa.Column('seq', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.PrimaryKeyConstraint('tag', 'seq', name=op.f('pk_trace_tags')),
+    sqlite_with_rowid=False
+    )
+    op.create_table('trace_counts',
+    sa.Column('source', sa.String(length=20), nullable=False),
+    sa.Column('status', sa.String(length=20), nullable=False),
+    sa.Column('provider', sa.String(length=64), nullable=False),
+    sa.Column('model', sa.String(length=256), nullable=False),
+    sa.Column('project', sa.String(length=100), nullable=False),
+    sa.Column('traces', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('source', 'status', 'provider', 'model', 'project', name=op.f('pk_trace_counts'))
     )
     op.create_table('traces',
     sa.Column('seq', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
@@ -101,6 +117,7 @@ def upgrade() -> None:
         batch_op.create_index('ix_traces_model', ['model', 'seq'], unique=False)
         batch_op.create_index('ix_traces_project', ['project', 'seq'], unique=False)
         batch_op.create_index('ix_traces_provider', ['provider', 'seq'], unique=False)
+        batch_op.create_index('ix_traces_request_id', ['request_id', 'seq'], unique=False)
         batch_op.create_index('ix_traces_status', ['status', 'seq'], unique=False)
         batch_op.create_index('ix_traces_user_id', ['user_id', 'seq'], unique=False)
 
@@ -179,12 +196,15 @@ def downgrade() -> None:
     with op.batch_alter_table('traces', schema=None) as batch_op:
         batch_op.drop_index('ix_traces_user_id')
         batch_op.drop_index('ix_traces_status')
+        batch_op.drop_index('ix_traces_request_id')
         batch_op.drop_index('ix_traces_provider')
         batch_op.drop_index('ix_traces_project')
         batch_op.drop_index('ix_traces_model')
         batch_op.drop_index('ix_traces_created_at')
 
     op.drop_table('traces')
+    op.drop_table('trace_counts')
+    op.drop_table('trace_tags')
     op.drop_table('trace_bodies')
     with op.batch_alter_table('spend_rollups', schema=None) as batch_op:
         batch_op.drop_index('ix_spend_rollups_scope')
