@@ -21,7 +21,9 @@ from app.security.authenticator import SCHEMES, Authenticator
 from app.security.secrets import load_or_create
 from app.seam import dress, handler_of, say_limited
 from app.services.key_use import KeyUse
+from app.services.recorder import SPOOL, Recorder, RecorderThread
 from app.services.revisions import Watcher
+from app.services.rollups import store
 from app.settings import Settings
 from app.spec.join import bundle
 from app.spec.operations import Index, SpecError
@@ -98,6 +100,7 @@ def _gateway(runtime: Runtime, counter: limits.Limits) -> Gateway:
     runtime.authenticator.provider_of = gateway.provider_of
     runtime.on_change.append(gateway.reload)
     runtime.services.append(gateway)
+    runtime.services.append(RecorderThread(Recorder(settings.data / SPOOL, partial(store, runtime.engine))))
     return gateway
 
 

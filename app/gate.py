@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import logging
 import re
-import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from connexion.exceptions import ProblemException
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from app import runtime
 from app.problems import Problem
 from app.runtime import Runtime
 from app.spec.operations import Match, Operation
-from app.wire import dialects, limits
+from app.wire import dialects, identifiers, limits
 from app.wire.call import Call, enter
-from app.wire.replies import App, Message, RawHeaders, Receive, Scope, Send, json_reply, send_reply, too_large
+from app.wire.replies import App, Disconnected, Message, RawHeaders, Receive, Scope, Send, json_reply, send_reply, too_large
 
 log = logging.getLogger("yardmaster.gate")
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 CALL = "yardmaster.call"
+# What a database raises that is away, full or locked: the caller may try again, nothing here is broken.
+UNREACHABLE = (OperationalError, PoolTimeout)
 PREFLIGHT = {
     "access-control-allow-methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS",
     "access-control-allow-headers": "Content-Type, Authorization, X-Admin-Key, X-Request-Id, Idempotency-Key, Last-Event-ID",
@@ -61,15 +65,17 @@ class Gate:
         """Serve one request; whatever goes wrong is said in the dialect of its path."""
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         sent = headers.get("x-request-id", "")
-        request_id = sent if SANE_ID.match(sent) else str(uuid.uuid4())
+        request_id = sent if SANE_ID.match(sent) else identifiers.request_id()
         answer = _Answer(send, request_id, headers.get("origin"))
         try:
             await self._serve(scope, headers, answer, receive)
+        except Disconnected:
+            log.info("request %s ended before its body did", request_id)
         except Exception as error:  # noqa: BLE001 (the last place that can answer)
             await self._refuse(scope, error, answer, receive)
 
     async def _serve(self, scope: Scope, headers: dict[str, str], answer: _Answer, receive: Receive) -> None:
-        match = self._index.match(scope["path"])
+        match = self._index.match(_path(scope))
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
             await self._count_unmatched(scope, answer, match)
             await send_reply(_preflight(), receive, answer.send)
@@ -85,7 +91,7 @@ class Gate:
         answer.call = call
         scope[CALL] = call
         await self._admit(call, manners)
-        if int(headers.get("content-length") or 0) > manners.max_body:
+        if _announced(headers) > manners.max_body:
             raise too_large(manners.max_body)
         runtime.enter(self._runtime)
         enter(call)
@@ -93,7 +99,7 @@ class Gate:
 
     async def _count_unmatched(self, scope: Scope, answer: _Answer, match: Match | None) -> None:
         """A request that reaches no operation still counts, by address, and still tells of the limit."""
-        answer.manners = manners = self._manners_at(scope["path"], match)
+        answer.manners = manners = self._manners_at(_path(scope), match)
         rule = manners.before or manners.after
         if rule and self.limits.enabled:
             answer.rate = await self.limits.hit(rule, "unmatched", _client(scope))
@@ -111,9 +117,17 @@ class Gate:
             if limited and refusal.status == HTTPStatus.UNAUTHORIZED:
                 self._hold(call, await self.limits.hit(manners.failures, "failures", call.client))
             raise
-        if limited and manners.after:
-            who = call.principal.subject if call.principal.kind != "anonymous" else call.client
-            self._hold(call, await self.limits.hit(manners.after, "after", call.operation.dialect, who))
+        if self.limits.enabled and manners.after:
+            await self._count_caller(call, manners.after, limited=limited)
+
+    async def _count_caller(self, call: Call, rule: limits.Rule, *, limited: bool) -> None:
+        """Exempt operations are not counted, but a known caller is still told what is left."""
+        known = call.principal.kind != "anonymous"
+        key = ("after", call.operation.dialect, call.principal.subject if known else call.client)
+        if limited:
+            self._hold(call, await self.limits.hit(rule, *key))
+        elif known:
+            call.rate = await self.limits.peek(rule, *key)
 
     @staticmethod
     def _hold(call: Call, rate: limits.Rate) -> None:
@@ -131,7 +145,7 @@ class Gate:
             log.error("request %s failed: %s", answer.request_id, type(error).__name__, exc_info=error)
         if answer.started:
             raise error  # too late to say anything: the connection must break, not end well
-        manners = answer.manners or self._manners_at(scope["path"], self._index.match(scope["path"]))
+        manners = answer.manners or self._manners_at(_path(scope), self._index.match(_path(scope)))
         answer.manners = manners
         if problem.issues:
             problem.status = manners.invalid
@@ -173,6 +187,20 @@ class _Answer:
         return extra
 
 
+def _path(scope: Scope) -> str:
+    """The path as sent, still percent-encoded: an encoded slash belongs to its segment (RFC 3986 §2.2)."""
+    raw = scope.get("raw_path")
+    return str(raw.decode("latin-1")) if raw else quote(scope["path"])
+
+
+def _announced(headers: Mapping[str, str]) -> int:
+    """The body's size by its Content-Length; 0 when there is none (RFC 9110 §8.6)."""
+    text = headers.get("content-length", "0")
+    if not (text.isascii() and text.isdigit()):
+        raise Problem(400, "Content-Length must be a number of bytes")
+    return int(text[:20])
+
+
 def _client(scope: Scope) -> str:
     return str((scope.get("client") or ("", 0))[0])
 
@@ -206,4 +234,6 @@ def _as_problem(error: Exception) -> Problem:
         return Problem(error.status_code, str(error.detail), headers=dict(error.headers or {}))
     if isinstance(error, ProblemException):
         return Problem(int(error.status or 500), str(error.detail or error.title))
+    if isinstance(error, UNREACHABLE):
+        return Problem(503, "The database does not answer; try again", headers={"retry-after": "1"})
     return Problem(500, "The server failed; quote the request id when you report it")

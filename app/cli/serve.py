@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from granian.http import HTTP1Settings
 from rich.console import Console
 
 from app import settings as configuration
+from app.cli.supervisor import supervise
 from app.security.secrets import load_or_create
 from app.services.bootstrap import ADMIN_FILE, FirstKeys, prepare
 from app.settings import PREFIX, Settings
@@ -39,7 +41,7 @@ def serve(ctx: click.Context, reload: bool, **options: object) -> None:
     engine.dispose()
     _greet(settings, first)
     _hand_down(settings)
-    _server(settings, reload).serve()
+    sys.exit(supervise(settings, lambda: _server(settings, reload).serve()))
 
 
 def _refuse_taken_port(settings: Settings) -> None:

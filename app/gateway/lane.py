@@ -27,12 +27,10 @@ from app.gateway.transport import HttpTransport
 from app.gateway.wire import Answer, BadAnswerError, Kind, Target, Transport
 from app.problems import Problem
 from app.security.secrets import Secrets
-from app.services import rollups
-from app.services.trace_record import TraceRecord
+from app.services.recorder import SPOOL
 from app.wire.call import Call
 from app.wire.limits import Limits
 from app.wire.replies import JSON_TYPE, Reply
-from models.base import transaction
 
 STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -55,16 +53,16 @@ class Gateway:
         self.attempts.configure(self.config)
         self.cache = AnswerCache()
         self.shield = Shield(counter)
-        self.spool = Spool(data / "spool", self._store)
+        self.spool = Spool(data / SPOOL)
 
     async def start(self) -> None:
         """Open the pool and the spool."""
         await self.transport.start()
-        await self.spool.start()
+        self.spool.open()
 
     async def stop(self) -> None:
         """Write what is left; close what is open."""
-        await self.spool.stop()
+        self.spool.close()
         await self.transport.stop()
 
     def reload(self) -> None:
@@ -196,7 +194,3 @@ class Gateway:
         logging = self.config.of("logging")
         keep = self.config.on("logging") and logging["store_bodies"]
         self.spool.append(settle.record(exchange, logging["max_body_size"] if keep else 0))
-
-    def _store(self, records: Sequence[TraceRecord]) -> int:
-        with transaction(self._engine) as session:
-            return rollups.record(session, records)

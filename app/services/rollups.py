@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, String, Table, text
+from sqlalchemy import Connection, Engine, String, Table, text
 from sqlalchemy.orm import Session
 
 from app.services.trace_record import TraceRecord
+from models.base import transaction
 from models.traces import SpendRollup, Trace, TraceBody, TraceCount, TraceTag, UsageRollup
 
 HOUR_US = 3_600_000_000
@@ -58,6 +59,12 @@ def record(session: Session, rows: Sequence[TraceRecord]) -> int:
     for table, sums in aggregate(row for _, row in fresh).items():
         _add(connection, statements[table], sums)
     return len(fresh)
+
+
+def store(engine: Engine, rows: Sequence[TraceRecord]) -> int:
+    """The same in a transaction of its own."""
+    with transaction(engine) as session:
+        return record(session, rows)
 
 
 def fit(row: TraceRecord) -> TraceRecord:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from uuid import uuid4
 from zlib import crc32
 
 import orjson
+
+from app.wire.identifiers import identifier
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 CHECK_DIGITS = 8
@@ -16,7 +17,7 @@ CHECK_DIGITS = 8
 
 def trace_id() -> str:
     """A new trace id: `tr_` and 32 hex digits."""
-    return f"tr_{uuid4().hex}"
+    return f"tr_{identifier():032x}"
 
 
 class TraceRecord(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Final
@@ -43,6 +44,7 @@ def provider_named(name: str) -> Provider | None:
     return PROVIDERS.get(name.lower())
 
 
+@lru_cache(maxsize=4096)
 def provider_for_model(model: str) -> str:
     """The name of the provider a model's name points to: the longest prefix wins, `openai` when nothing matches."""
     if found := _longest(_BY_MODEL, model):

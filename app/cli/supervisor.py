@@ -1,0 +1,54 @@
+"""The top process of a running server: it records what the workers spool, and passes signals on to them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+
+from app.services.recorder import SPOOL, Recorder
+from app.services.rollups import store
+from app.settings import Settings
+from models.base import connect
+
+PR_SET_PDEATHSIG = 1
+
+
+def supervise(settings: Settings, serve: Callable[[], None]) -> int:
+    """Run `serve` in a child and record beside it, in a process that shares no interpreter lock with the workers.
+
+    Returns the child's exit code, once everything it spooled is stored.
+    """
+    top = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _follow(top)
+        serve()
+        sys.exit(0)
+    stop = threading.Event()
+    recorder = Recorder(settings.data / SPOOL, partial(store, connect(settings.database)))
+    thread = threading.Thread(target=recorder.run, args=(stop,), name="recorder", daemon=True)
+    thread.start()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, partial(_pass_on, child))
+    _, status = os.waitpid(child, 0)
+    stop.set()
+    thread.join()
+    return os.waitstatus_to_exitcode(status)
+
+
+def _pass_on(child: int, number: int, _frame: FrameType | None) -> None:
+    os.kill(child, signal.SIGTERM if number == signal.SIGINT else number)
+
+
+def _follow(top: int) -> None:
+    """End with the top process, however it ends (Linux only; elsewhere the workers record for themselves)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != top:  # it ended before we asked
+            sys.exit(1)
