@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.gateway.accumulate import Accumulator, accumulate, merged
@@ -28,6 +28,7 @@ def message(*deltas: dict[str, Any]) -> dict[str, Any]:
     return whole
 
 
+@settings(deadline=None)
 @given(TEXTS, TEXTS, TEXTS)
 def test_texts_are_joined_in_order(content: list[str], reasoning: list[str], arguments: list[str]) -> None:
     """Nothing said is lost, doubled or moved."""

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.gateway import sse
@@ -23,6 +23,7 @@ def read(data: bytes, cuts: list[int] | None = None) -> list[sse.Event]:
     return [event for piece in pieces for event in parser.feed(piece)] + parser.end()
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(TEXTS, st.lists(TEXTS, min_size=1, max_size=3))), ENDS, st.lists(st.integers(0, 5000)))
 def test_events_survive_any_cut(events: list[tuple[str, list[str]]], end: str, cuts: list[int]) -> None:
     """A network cuts inside UTF-8 characters and inside CRLF; neither may cost or double an event."""
@@ -32,6 +33,7 @@ def test_events_survive_any_cut(events: list[tuple[str, list[str]]], end: str, c
     assert read(stream, cuts) == expected
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300)))
 def test_any_bytes_read_alike_whole_and_cut(data: bytes, cuts: list[int]) -> None:
     """What a stream says never depends on how it was cut, even when it is nonsense."""
@@ -76,6 +78,7 @@ def test_a_long_stream_of_short_events_is_not_refused() -> None:
     assert sum(len(parser.feed(b"data: 123456789\n\n")) for _ in range(50)) == 50
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")), st.booleans()))
 def test_what_we_encode_any_parser_reads_back(payload: dict[str, bool]) -> None:
     """Line ends inside texts must not break the frame."""

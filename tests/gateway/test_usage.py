@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.gateway.usage import estimate_input, estimate_output, estimate_tokens, from_openai, to_openai
@@ -64,6 +64,7 @@ def test_a_report_of_nothing_is_no_report(reported: Any) -> None:
     assert from_openai(reported) is None
 
 
+@settings(deadline=None)
 @given(COUNTS, COUNTS, COUNTS, COUNTS, COUNTS)
 def test_what_we_report_reads_back_the_same(fresh: int, read: int, written: int, output: int, reasoning: int) -> None:
     """A gateway behind this gateway must count what we counted."""
@@ -71,6 +72,7 @@ def test_what_we_report_reads_back_the_same(fresh: int, read: int, written: int,
     assert from_openai(to_openai(usage)) == (usage if usage.tokens_in + usage.tokens_out else None)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["prompt_tokens", "completion_tokens", "total_tokens"]), st.integers(-9, 10**12))
 )

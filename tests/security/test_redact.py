@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.security.redact import REDACTED, is_secret, redact, redact_json, redact_mapping
@@ -86,12 +86,14 @@ def test_prose_is_left_alone(text: str) -> None:
     assert redact(text) == text
 
 
+@settings(deadline=None)
 @given(st.text(), st.sampled_from(KEYS), st.text())
 def test_no_surrounding_saves_a_key(before: str, key: str, after: str) -> None:
     """Only a letter or digit right before a key could make it part of a word."""
     assert BODY not in redact(f"{before} {key} {after}")
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("abk-_ =:sky1/@?\n") | st.characters(codec="utf-8")))
 def test_redacting_twice_changes_nothing(text: str) -> None:
     """Text passes several sinks; each must leave the last one's work alone."""

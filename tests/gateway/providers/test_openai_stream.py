@@ -166,6 +166,12 @@ def test_a_finished_answer_needs_no_formal_end(tail: bytes) -> None:
     assert decoded(choice({"content": "a"}, "stop") + tail)[-1]["choices"][0]["finish_reason"] == "stop"
 
 
+def test_nothing_after_the_end_mark_is_heard() -> None:
+    """Clients have stopped reading there; a late error or chunk would only be ours."""
+    late = choice({"content": "b"}) + frame(error="late")
+    assert len(decoded(choice({"content": "a"}, "stop") + DONE + late)) == 1
+
+
 def test_legacy_completions_stream_text() -> None:
     """They have texts, no deltas and no roles."""
     stream = frame(id="x", choices=[{"text": "a"}]) + frame(choices=[{"text": None, "finish_reason": "length"}])

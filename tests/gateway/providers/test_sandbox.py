@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.gateway.accumulate import accumulate
@@ -91,6 +91,7 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(REQUESTS)
 def test_a_stream_adds_up_to_the_plain_answer(body: dict[str, Any]) -> None:
     """The gateway's promise for every provider, provable at home; the limit holds and the answer repeats."""
@@ -244,6 +245,7 @@ def vectors(**fields: Any) -> list[Any]:
     return [row["embedding"] for row in answered({"model": "m", **fields}, Kind.EMBEDDINGS).body["data"]]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=4), st.integers(1, 64))
 def test_embeddings_are_unit_vectors_in_order(texts: list[str], dimensions: int) -> None:
     """One for each input, of the length asked for, the same in both encodings."""
