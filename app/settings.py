@@ -41,7 +41,6 @@ class Settings:
     signup: str = "invite"
     log_format: str = "text"
     log_level: str = "info"
-    sandbox_latency_ms: int = 0
     outbound_allow: str = ""
 
     @property
@@ -89,7 +88,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 def _typed(name: str, value: Any) -> Any:
     if name == "data":
         return Path(str(value)).expanduser()
-    if name in {"port", "workers", "sandbox_latency_ms"}:
+    if name in {"port", "workers"}:
         return _whole(name, value)
     if name == "outbound_allow":
         return _allowances(value)
