@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-import orjson
 from connexion.exceptions import ProblemException
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -21,7 +20,18 @@ from app.runtime import Runtime
 from app.spec.operations import Match, Operation
 from app.wire import dialects, identifiers, limits
 from app.wire.call import Call, enter
-from app.wire.replies import App, Disconnected, Message, RawHeaders, Receive, Scope, Send, json_reply, send_reply, too_large
+from app.wire.replies import (
+    App,
+    Disconnected,
+    Message,
+    RawHeaders,
+    Receive,
+    Scope,
+    Send,
+    json_reply,
+    send_reply,
+    too_large,
+)
 
 log = logging.getLogger("yardmaster.gate")
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")

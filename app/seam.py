@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
-import keyword
-import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -35,16 +32,9 @@ def handler_of(operation: Operation) -> Callable[..., Any]:
         raise SpecError(f"{operation.id} has no handler: {operation.module}.{name} ({error})") from error
 
 
-def argument(name: str) -> str:
-    """A parameter's name as a Python argument: `keyId` → `key_id`, `id` → `id_`, `from` → `from_`."""
-    snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).replace("-", "_").lower()
-    return f"{snake}_" if keyword.iskeyword(snake) or hasattr(builtins, snake) else snake
-
-
 def arguments(call: Call) -> dict[str, Any]:
     """The call's validated parameters, and its body where the operation has one, as keyword arguments."""
-    named = {argument(name): value for name, value in call.arguments.items()}
-    return named | ({"body": call.body} if "requestBody" in call.operation.raw else {})
+    return call.arguments | ({"body": call.body} if "requestBody" in call.operation.raw else {})
 
 
 def dress(operation: Operation, engine: Engine, limiter: Limiter) -> Callable[..., flask.Response]:
@@ -78,8 +68,10 @@ def _response(result: Any, status: int) -> flask.Response:
     body = answer.body
     if body is not None and not isinstance(body, (bytes, str)):
         body = orjson.dumps(body)
-    media = None if body is None else answer.media_type
-    return flask.Response(body, answer.status or status, dict(answer.headers), mimetype=media)
+    response = flask.Response(body, answer.status or status, dict(answer.headers), mimetype=answer.media_type)
+    if body is None:
+        del response.headers["Content-Type"]
+    return response
 
 
 def _limited(function: Callable[..., flask.Response], operation: Operation, limiter: Limiter) -> Callable[..., Any]:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
+from sqlalchemy import Engine, select
+
+from models.base import transaction
+from models.gateway import Revision
+
+log = logging.getLogger("yardmaster.system")
+PATIENCE_S = 2.0
 UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
@@ -26,3 +35,18 @@ def uptime(started: float) -> str:
         if count and len(said) < 3:  # noqa: PLR2004
             said.append(f"{count}{unit}")
     return " ".join(said) or "0s"
+
+
+async def database_answers(engine: Engine) -> bool:
+    """Whether a query of a real table is answered within two seconds."""
+    try:
+        await asyncio.wait_for(asyncio.to_thread(_query, engine), PATIENCE_S)
+    except Exception as error:  # noqa: BLE001 (whatever stopped it, the answer is no)
+        log.warning("the database does not answer: %s", type(error).__name__)
+        return False
+    return True
+
+
+def _query(engine: Engine) -> None:
+    with transaction(engine, write=False) as opened:
+        opened.execute(select(Revision.number)).one()

@@ -64,7 +64,9 @@ class MatchedRouting(SpecMiddleware):  # type: ignore[misc]
             call = scope[CALL]
             routing = {"api_base_path": "", "operation_id": call.operation.id}
             scope.setdefault("extensions", {})[ROUTING_CONTEXT] = routing
-            scope["path_params"] = dict(call.path)
+            # Flask routes once more: the template itself always leads to the operation, whatever the caller's
+            # segments hold (encoded slashes, for one). Arguments come from the call.
+            scope["path"], scope["path_params"] = call.operation.path, dict(call.path)
         await self.app(scope, receive, send)
 
 

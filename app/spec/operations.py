@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
+import keyword
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from app.spec.weave import dialect_of, operations
 
@@ -82,11 +86,12 @@ class Index:
             self._static[operation.path] = Match(node.methods, {})
 
     def match(self, path: str) -> Match | None:
-        """The operations at this (decoded) path, or None."""
+        """The operations at this path, still percent-encoded, with decoded arguments; None when there are none."""
         if found := self._static.get(path):
             return found
+        segments = _decoded(path)
         values: list[str] = []
-        node = _walk(self._root, path.split("/")[1:], 0, values)
+        node = _walk(self._root, segments, 0, values) if segments else None
         if node is None:
             return None
         template = next(iter(node.methods.values())).path
@@ -94,14 +99,15 @@ class Index:
         return Match(node.methods, dict(zip(names, values, strict=True)))
 
     def nearest(self, path: str) -> str:
-        """The dialect of the documented path that shares the longest run of leading segments."""
-        node, segments = self._root, path.split("/")[1:]
-        for segment in segments:
-            following = node.children.get(segment)
+        """The dialect that every operation speaks below the longest documented run of leading segments; else the root's."""
+        node = self._root
+        for segment in _decoded(path):
+            following = node.children.get(segment) or (node.parameter if segment else None)
             if following is None:
                 break
             node = following
-        return _first(node).dialect
+        spoken = _dialects(node)
+        return spoken.pop() if len(spoken) == 1 else str(self.document["x-dialect"])
 
 
 def _operation(document: Json, path: str, method: str, raw: Json, systems: Mapping[str, str]) -> Operation:
@@ -127,10 +133,32 @@ def _operation(document: Json, path: str, method: str, raw: Json, systems: Mappi
     )
 
 
+def argument(name: str) -> str:
+    """A parameter's name as a Python argument: `keyId` → `key_id`, `id` → `id_`, `from` → `from_`."""
+    snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).replace("-", "_").lower()
+    return f"{snake}_" if keyword.iskeyword(snake) or hasattr(builtins, snake) else snake
+
+
 def _parameters(document: Json, path: str, raw: Json) -> list[Json]:
-    shared = document["components"].get("parameters", {})
+    """The operation's parameters with their references followed, so that types and defaults are at hand."""
+    components = document["components"]
     listed = [*document["paths"][path].get("parameters", []), *raw.get("parameters", [])]
-    return [shared[p["$ref"].rsplit("/", 1)[1]] if "$ref" in p else p for p in listed]
+    found = [_followed(p, components.get("parameters", {})) for p in listed]
+    return [p | {"schema": _followed(p["schema"], components.get("schemas", {}))} for p in found]
+
+
+def _followed(node: Json, shared: Json) -> Json:
+    while "$ref" in node:
+        node = shared[node["$ref"].rsplit("/", 1)[1]]
+    return node
+
+
+def _decoded(path: str) -> list[str]:
+    """The segments of a path, each decoded by itself; none when they are not UTF-8, which no path here is."""
+    try:
+        return [unquote(segment, errors="strict") for segment in path.split("/")[1:]]
+    except UnicodeDecodeError:
+        return []
 
 
 def _child(node: _Node, segment: str) -> _Node:
@@ -155,7 +183,6 @@ def _walk(node: _Node, segments: list[str], at: int, values: list[str]) -> _Node
     return None
 
 
-def _first(node: _Node) -> Operation:
-    while not node.methods:
-        node = next(iter(node.children.values()), None) or node.parameter or _Node()
-    return next(iter(node.methods.values()))
+def _dialects(node: _Node) -> set[str]:
+    below = [*node.children.values(), *([node.parameter] if node.parameter else [])]
+    return {o.dialect for o in node.methods.values()}.union(*(_dialects(child) for child in below))

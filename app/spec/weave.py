@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 Json = dict[str, Any]
@@ -55,6 +56,7 @@ def dialect_of(document: Json, operation: Json) -> str:
 
 def weave(document: Json) -> Json:
     """The document with universal refusals, per-dialect response components and common headers, in place."""
+    _add_aliases(document)
     components = document["components"]
     used: set[tuple[str, str]] = set()
     for _path, _method, operation in operations(document):
@@ -68,6 +70,22 @@ def weave(document: Json) -> Json:
     refusals = {f"{d}.{s}": _refusal(document, d, s) for d, s in sorted(used)}
     components["responses"] = components.get("responses", {}) | refusals
     return document
+
+
+def _add_aliases(document: Json) -> None:
+    """A twin for each path under an aliased prefix: the same handlers by another address, no redirect."""
+    for prefix, alias in document.get("x-aliases", {}).items():
+        for path in [p for p in document["paths"] if p.startswith(prefix)]:
+            twin = document["paths"].setdefault(alias + path.removeprefix(prefix), {})
+            twin |= {key: _twin(value, path) for key, value in document["paths"][path].items()}
+
+
+def _twin(value: Any, path: str) -> Any:
+    if not isinstance(value, dict):
+        return deepcopy(value)
+    known = value["operationId"]
+    described = {"description": f"The same as `{path}`. {value.get('description', '')}".rstrip()}
+    return deepcopy(value) | {"operationId": f"{known}_unversioned", "x-alias-of": known} | described
 
 
 def _ref(dialect: str, status: str) -> Json:

@@ -22,6 +22,10 @@ RawHeaders = list[tuple[bytes, bytes]]
 JSON_TYPE = (b"content-type", b"application/json")
 
 
+class Disconnected(Exception):  # noqa: N818 (an event, not a defect)
+    """The client hung up before its request was whole; there is nobody to answer."""
+
+
 @dataclass(slots=True)
 class Reply:
     """A whole answer, or one sent piece by piece when `chunks` is set."""
@@ -38,8 +42,8 @@ def json_reply(value: Any, status: int = 200, headers: Iterable[tuple[bytes, byt
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole request body; Problem 413 as soon as it passes `limit` bytes."""
-    message = await receive()
+    """The whole request body; Problem 413 as soon as it passes `limit` bytes, Disconnected when it breaks off."""
+    message = await _next(receive)
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
         if len(body) > limit:
@@ -47,12 +51,19 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         return body
     parts, size = [body], len(body)
     while message.get("more_body"):
-        message = await receive()
+        message = await _next(receive)
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > limit:
             raise too_large(limit)
     return b"".join(parts)
+
+
+async def _next(receive: Receive) -> Message:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    return message
 
 
 def too_large(limit: int) -> Problem:

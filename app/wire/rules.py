@@ -14,8 +14,9 @@ class Rules:
     """Parameters and body of one operation."""
 
     def __init__(self, operation: Operation, known: Any, max_body: int) -> None:
-        self.parameters = Parameters(operation, known, strict=operation.dialect != "gateway")
-        self.body = Body(operation, known) if "requestBody" in operation.raw else None
+        strict = operation.dialect != "gateway"  # it passes on what it does not know
+        self.parameters = Parameters(operation, known, strict=strict)
+        self.body = Body(operation, known, strict=strict) if "requestBody" in operation.raw else None
         self.max_body = max_body
 
     def read_parameters(self, call: Call) -> None:

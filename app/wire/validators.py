@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -12,7 +13,7 @@ import jsonschema_rs
 import orjson
 
 from app.problems import Issue, Problem, invalid, malformed
-from app.spec.operations import Operation
+from app.spec.operations import Operation, argument
 
 Json = dict[str, Any]
 BASE = "json-schema:///document"
@@ -28,6 +29,11 @@ JSON_TYPES: Mapping[type, str] = {
     type(None): "null",
 }
 UNKNOWN_FIELDS = frozenset({"additionalProperties", "unevaluatedProperties"})
+# A refusal must stay small whatever was sent: so many issues, and so much of a name the caller chose.
+MOST_ISSUES = 100
+LONGEST_NAME = 100
+EXACT = 2**53
+PLACES = ("path", "query", "header")
 
 
 def registry(document: Json) -> jsonschema_rs.Registry:
@@ -49,18 +55,25 @@ def _absolute(node: Any) -> Any:
 
 
 def issues(validator: jsonschema_rs.Validator, instance: Any, start: tuple[str | int, ...] = ()) -> list[Issue]:
-    """Every way the instance breaks the schema, in document order."""
-    return [issue for error in validator.iter_errors(instance) for issue in _read(error, start)]
+    """The ways the instance breaks the schema, in document order: the first hundred of them."""
+    return list(
+        islice((issue for error in validator.iter_errors(instance) for issue in _read(error, start)), MOST_ISSUES)
+    )
 
 
-def _read(error: jsonschema_rs.ValidationError, start: tuple[str | int, ...]) -> list[Issue]:
-    path = (*start, *error.instance_path)
-    kind = error.kind
+def _read(error: jsonschema_rs.ValidationError, start: tuple[str | int, ...]) -> Iterator[Issue]:
+    path = (*start, *(_shown(part) for part in error.instance_path))
+    kind: Any = error.kind
     if kind.name == "required":
-        return [Issue((*path, kind.property), "required")]
-    if kind.name in UNKNOWN_FIELDS:
-        return [Issue((*path, name), "additionalProperties") for name in kind.unexpected]
-    return [Issue(path, kind.name, kind.value, JSON_TYPES.get(type(error.instance), ""))]
+        yield Issue((*path, kind.property), "required")
+    elif kind.name in UNKNOWN_FIELDS:
+        yield from (Issue((*path, _shown(name)), "additionalProperties") for name in kind.unexpected)
+    else:
+        yield Issue(path, kind.name, kind.value, JSON_TYPES.get(type(error.instance), ""))
+
+
+def _shown(part: str | int) -> str | int:
+    return part[:LONGEST_NAME] if isinstance(part, str) else part
 
 
 def parse_json(raw: bytes) -> Any:
@@ -79,11 +92,21 @@ def _why_not_json(raw: bytes, error: orjson.JSONDecodeError) -> str:
     return f"The body is not valid JSON (line {error.lineno}, column {error.colno})" if raw else "The body is empty"
 
 
+def integral(value: Any) -> Any:
+    """The value with every whole float as an integer: `5.0` is an integer to JSON Schema, so handlers get one."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < EXACT else value
+    if isinstance(value, dict):
+        return {name: integral(member) for name, member in value.items()}
+    return [integral(item) for item in value] if isinstance(value, list) else value
+
+
 class Body:
     """What an operation reads as its body: media types and their compiled schema."""
 
-    def __init__(self, operation: Operation, known: jsonschema_rs.Registry) -> None:
+    def __init__(self, operation: Operation, known: jsonschema_rs.Registry, *, strict: bool = True) -> None:
         declared = operation.raw["requestBody"]
+        self._parse = (lambda raw: integral(parse_json(raw))) if strict else parse_json
         self.required = bool(declared.get("required", False))
         self.validators = {media: compiled(c["schema"], known) for media, c in declared["content"].items()}
 
@@ -100,7 +123,7 @@ class Body:
         if not raw and not self.required:
             return None
         media = self.media_type(content_type)
-        value = parse_json(raw)
+        value = self._parse(raw)
         validator = self.validators[media]
         if not validator.is_valid(value):
             raise invalid(*issues(validator, value, ("body",)))
@@ -112,26 +135,25 @@ class Parameters:
 
     def __init__(self, operation: Operation, known: jsonschema_rs.Registry, *, strict: bool = True) -> None:
         self.strict = strict
-        self.query = {p["name"]: p for p in operation.parameters if p["in"] == "query"}
-        self.path = {p["name"]: p for p in operation.parameters if p["in"] == "path"}
-        self.headers = {p["name"].lower(): p for p in operation.parameters if p["in"] == "header"}
-        self.validator = compiled(_object(operation.parameters), known)
-        self.defaults = {
-            p["name"].replace("-", "_").lower() if p["in"] == "header" else p["name"]: p["schema"].get("default")
-            for p in operation.parameters
-        }
+        placed = {place: [p for p in operation.parameters if p["in"] == place] for place in PLACES}
+        self.path, self.query = ({p["name"]: p["schema"] for p in placed[place]} for place in ("path", "query"))
+        self.headers = {p["name"].lower(): (p["name"], p["schema"]) for p in placed["header"]}
+        self.names = {p["name"]: argument(p["name"]) for p in operation.parameters}
+        self.validator = compiled(_object(placed), known)
+        self.defaults = {argument(p["name"]): p["schema"].get("default") for p in operation.parameters}
 
     def read(self, path: Mapping[str, str], query: bytes, headers: Mapping[str, str]) -> Json:
-        """Handler arguments by name, coerced, with defaults filled in; Problem with every issue otherwise."""
+        """Handler arguments by their Python name, coerced, with defaults; Problem with every issue otherwise."""
         given = {
-            "path": {n: _coerce(self.path[n]["schema"], [v]) for n, v in path.items()},
-            "query": self._read_query(query),
-            "header": {p["name"]: headers[n] for n, p in self.headers.items() if n in headers},
+            "path": {n: _coerce(self.path[n], [v]) for n, v in path.items()},
+            "query": self._read_query(query) if query else {},
+            "header": {n: _coerce(schema, [headers[h]]) for h, (n, schema) in self.headers.items() if h in headers},
         }
         if not self.validator.is_valid(given):
             raise invalid(*issues(self.validator, given))
-        flat = given["path"] | given["query"] | {k.replace("-", "_").lower(): v for k, v in given["header"].items()}
-        return self.defaults | flat
+        return self.defaults | {
+            self.names[n]: v for place in given.values() for n, v in place.items() if n in self.names
+        }
 
     def _read_query(self, query: bytes) -> Json:
         sent: dict[str, list[str]] = {}
@@ -140,19 +162,15 @@ class Parameters:
                 sent.setdefault(name, []).append(value)
         except (UnicodeDecodeError, ValueError):
             raise Problem(400, "The query string is not valid percent-encoded UTF-8") from None
-        known = {n: _coerce(self.query[n]["schema"], v) for n, v in sent.items() if n in self.query}
+        known = {n: _coerce(self.query[n], v) for n, v in sent.items() if n in self.query}
         return known | ({n: "" for n in sent if n not in self.query} if self.strict else {})
 
 
-def _object(parameters: Sequence[Json]) -> Json:
-    return {
-        "type": "object",
-        "properties": {place: _location(parameters, place) for place in ("path", "query", "header")},
-    }
+def _object(placed: Mapping[str, Sequence[Json]]) -> Json:
+    return {"type": "object", "properties": {place: _location(here) for place, here in placed.items()}}
 
 
-def _location(parameters: Sequence[Json], place: str) -> Json:
-    here = [p for p in parameters if p["in"] == place]
+def _location(here: Sequence[Json]) -> Json:
     return {
         "type": "object",
         "properties": {p["name"]: p["schema"] for p in here},

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy import URL, Engine, create_engine, make_url, text
 
 from app.security.secrets import load_or_create
 from app.services.bootstrap import ADMIN_FILE, FirstKeys, prepare
@@ -42,7 +42,7 @@ class Template:
         try:
             yield self.url.set(database=name).render_as_string(hide_password=False)
         finally:
-            maintain(self.url, f'DROP DATABASE "{name}" WITH (FORCE)')
+            maintain(self.url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 @contextmanager
@@ -68,6 +68,18 @@ def empty_database() -> Iterator[URL]:
         yield url
     finally:
         maintain(url, f'DROP DATABASE IF EXISTS "{url.database}" WITH (FORCE)')
+
+
+def lose(engine: Engine) -> None:
+    """Take the database away from under a running application, as an outage would."""
+    engine.dispose()
+    if engine.dialect.name == "postgresql":
+        maintain(engine.url, f'DROP DATABASE "{engine.url.database}" WITH (FORCE)')
+        return
+    file = Path(str(engine.url.database))
+    for left in file.parent.glob(f"{file.name}*"):
+        left.unlink()
+    file.mkdir()
 
 
 def maintain(url: URL, statement: str) -> None:

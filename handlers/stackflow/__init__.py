@@ -1,0 +1,1 @@
+"""Handlers of the StackFlow dialect: the service desk."""

@@ -1,0 +1,1 @@
+"""Handlers of the Stout dialect: the hardware fleet."""
