@@ -35,7 +35,7 @@ NAME = "cli"
 
 
 @dataclass(frozen=True, slots=True)
-class Span(click.ParamType):
+class Span(click.ParamType[timedelta]):
     """A length of time such as `30d`, `12h`, `90m` or `2w`."""
 
     name: str = "span"
@@ -65,7 +65,7 @@ def keys() -> None:
 @click.option("--expires-in", type=Span(), default=None, help="When it stops working, from now [default: never].")
 @as_json
 @click.pass_context
-def create(ctx: click.Context, *, email: str | None, admin: bool, as_json: bool, **asked: Any) -> None:
+def create(ctx: click.Context, /, *, email: str | None, admin: bool, as_json: bool, **asked: Any) -> None:
     """Make a key. It goes to standard output, this once; what it is for goes to standard error.
 
     Without --user it belongs to the first user, operator@localhost.
@@ -89,7 +89,7 @@ def create(ctx: click.Context, *, email: str | None, admin: bool, as_json: bool,
 @of_user
 @as_json
 @click.pass_context
-def list_(ctx: click.Context, *, email: str | None, as_json: bool) -> None:
+def list_(ctx: click.Context, /, *, email: str | None, as_json: bool) -> None:
     """List the keys that are not revoked."""
     with _database(ctx, write=False):
         user_id = accounts.user_of(email).id if email else None
@@ -104,7 +104,7 @@ def list_(ctx: click.Context, *, email: str | None, as_json: bool) -> None:
 @click.argument("key_id", metavar="ID", type=click.IntRange(min=1, max=2**53))
 @as_json
 @click.pass_context
-def revoke(ctx: click.Context, key_id: int, *, as_json: bool) -> None:
+def revoke(ctx: click.Context, /, key_id: int, *, as_json: bool) -> None:
     """End the key with this number for good; `yardmaster keys list` shows the numbers."""
     with _database(ctx):
         accounts.end_key(key_id)

@@ -40,7 +40,8 @@ def issue(name: str, role: str, secrets: Secrets, owner: User | None = None) -> 
     """A new key's row, not yet stored, and the key itself, to be shown once."""
     key = keys.mint(role)
     row = ApiKey(name=name, role=role, key_hash=keys.fingerprint(key, secrets.pepper), key_prefix=keys.shown(key))
-    row.user = owner
+    if owner is not None:  # None, set, would erase a `user_id` given later
+        row.user = owner
     return row, key
 
 
