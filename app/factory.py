@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
@@ -15,6 +16,7 @@ from app import settings as configuration
 from app.gate import Gate
 from app.gateway.lane import Gateway
 from app.gateway.prices import builtin, load_overrides
+from app.observe import logs
 from app.planes import AsyncPlane, sync_plane
 from app.runtime import Runtime
 from app.security.authenticator import SCHEMES, Authenticator
@@ -29,7 +31,7 @@ from app.spec.join import bundle
 from app.spec.operations import Index, SpecError
 from app.wire import dialects, limits, pages
 from app.wire.call import current
-from app.wire.replies import Receive, Scope, Send
+from app.wire.replies import Message, Receive, Scope, Send
 from app.wire.rules import compile_rules
 from models.base import connect
 
@@ -57,12 +59,21 @@ class Application:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                await self.start()
-                await send({"type": "lifespan.startup.complete"})
+                await send(await self._begun())
             else:
                 await self.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+    async def _begun(self) -> Message:
+        """Start; a worker that cannot must say so, or the server would run it without its services."""
+        try:
+            await self.start()
+        except Exception as error:  # noqa: BLE001 (whatever it was, this worker is no worker)
+            log.error("worker %d cannot start: %s", os.getpid(), type(error).__name__, exc_info=error)
+            return {"type": "lifespan.startup.failed"}
+        log.info("worker %d is ready: %d operations", os.getpid(), len(self.runtime.index.by_id))
+        return {"type": "lifespan.startup.complete"}
 
     async def start(self) -> None:
         """Begin what runs beside the requests."""
@@ -76,10 +87,19 @@ class Application:
         await asyncio.to_thread(self.runtime.engine.dispose)
 
 
-def create(settings: Settings | None = None, document: Json | None = None) -> Application:
+def worker() -> Application:
+    """The application of a worker process: what the server program asks for by name."""
+    settings = configuration.load()
+    logs.configure(settings)
+    return create(settings)
+
+
+def create(
+    settings: Settings | None = None, document: Json | None = None, handlers: str = "handlers"
+) -> Application:
     """A worker's application; SpecError or SettingsError when it could not keep what the document says."""
     settings = settings or configuration.load()
-    index = Index(document or bundle())
+    index = Index(document or bundle(), handlers)
     refuse_gaps(index)
     secrets = load_or_create(settings.data)
     engine = connect(settings.database)

@@ -22,7 +22,7 @@ class SpecError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of the document. `security` lists alternatives; an empty one admits anybody."""
+    """One operation of the document. `security` lists alternatives (an empty one admits anybody); `module` its handler's."""
 
     id: str
     method: str
@@ -33,6 +33,7 @@ class Operation:
     plane: str
     limit: str
     security: tuple[Requirement, ...]
+    module: str
     raw: Json = field(repr=False)
     parameters: tuple[Json, ...] = field(repr=False)
 
@@ -40,11 +41,6 @@ class Operation:
     def pointer(self) -> str:
         """The JSON pointer (RFC 6901) of this operation in the document."""
         return f"/paths/{self.path.replace('~', '~0').replace('/', '~1')}/{self.method}"
-
-    @property
-    def module(self) -> str:
-        """The module that holds the handler."""
-        return f"handlers.{self.system}.{self.tag}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +61,14 @@ class _Node:
 class Index:
     """All operations of a document, found by id or by path; static segments beat parameters."""
 
-    def __init__(self, document: Json) -> None:
+    def __init__(self, document: Json, handlers: str = "handlers") -> None:
         self.document = document
         self.by_id: dict[str, Operation] = {}
         self._static: dict[str, Match] = {}
         self._root = _Node()
-        systems = {tag["name"]: tag.get("x-system", "") for tag in document["tags"]}
+        systems = {tag["name"]: tag["x-system"] for tag in document["tags"]}
         for path, method, raw in operations(document):
-            self._add(_operation(document, path, method, raw, systems))
+            self._add(_operation(document, path, method, raw, systems, handlers))
 
     def _add(self, operation: Operation) -> None:
         if operation.id in self.by_id:
@@ -89,9 +85,12 @@ class Index:
         """The operations at this path, still percent-encoded, with decoded arguments; None when there are none."""
         if found := self._static.get(path):
             return found
-        segments = _decoded(path)
+        try:
+            segments = _decoded(path, "strict")
+        except UnicodeDecodeError:  # no path here has such a name
+            return None
         values: list[str] = []
-        node = _walk(self._root, segments, 0, values) if segments else None
+        node = _walk(self._root, segments, 0, values)
         if node is None:
             return None
         template = next(iter(node.methods.values())).path
@@ -101,7 +100,7 @@ class Index:
     def nearest(self, path: str) -> str:
         """The dialect that every operation speaks below the longest documented run of leading segments; else the root's."""
         node = self._root
-        for segment in _decoded(path):
+        for segment in _decoded(path, "replace"):
             following = node.children.get(segment) or (node.parameter if segment else None)
             if following is None:
                 break
@@ -110,7 +109,9 @@ class Index:
         return spoken.pop() if len(spoken) == 1 else str(self.document["x-dialect"])
 
 
-def _operation(document: Json, path: str, method: str, raw: Json, systems: Mapping[str, str]) -> Operation:
+def _operation(
+    document: Json, path: str, method: str, raw: Json, systems: Mapping[str, str], handlers: str
+) -> Operation:
     for needed in ("operationId", "tags", "security", "responses"):
         if needed not in raw:
             raise SpecError(f"{method.upper()} {path} has no {needed}")
@@ -128,6 +129,7 @@ def _operation(document: Json, path: str, method: str, raw: Json, systems: Mappi
         plane=raw.get("x-plane", "sync"),
         limit=raw.get("x-limit", ""),
         security=tuple({s: frozenset(roles) for s, roles in r.items()} for r in raw["security"]),
+        module=f"{handlers}.{systems[tag]}.{tag}",
         raw=raw,
         parameters=tuple(_parameters(document, path, raw)),
     )
@@ -153,12 +155,9 @@ def _followed(node: Json, shared: Json) -> Json:
     return node
 
 
-def _decoded(path: str) -> list[str]:
-    """The segments of a path, each decoded by itself; none when they are not UTF-8, which no path here is."""
-    try:
-        return [unquote(segment, errors="strict") for segment in path.split("/")[1:]]
-    except UnicodeDecodeError:
-        return []
+def _decoded(path: str, errors: str) -> list[str]:
+    """The segments of a path, each decoded by itself."""
+    return [unquote(segment, errors=errors) for segment in path.split("/")[1:]]
 
 
 def _child(node: _Node, segment: str) -> _Node:

@@ -60,8 +60,13 @@ def openai(problem: Problem, request_id: str) -> Json:
 def flat(problem: Problem, _request_id: str) -> Json:
     """Stout: status, its phrase, and each failed field in Zod's words."""
     body: Json = {"statusCode": problem.status, "error": HTTPStatus(problem.status).phrase, "message": problem.message}
-    listed = [{"path": list(i.path), "message": wording.zod(i)} for i in problem.issues]
+    listed = [{"path": [_place(i.path[0]), *i.path[1:]], "message": wording.zod(i)} for i in problem.issues]
     return body | ({"issues": listed} if listed else {}) | problem.details
+
+
+def _place(part: str | int) -> str | int:
+    """Stout says `params` for the path, as the framework of its clients' schemas does."""
+    return "params" if part == "path" else part
 
 
 def detail(problem: Problem, _request_id: str) -> Json:

@@ -44,6 +44,8 @@ ZOD: Mapping[str, str] = {
     "format": "Invalid {0}",
     "pattern": "Invalid",
 }
+# Zod knows one kind of number, and tells a fraction where an integer belongs a float.
+ZOD_TYPES = {"integer": "number"}
 FORMAT_NAMES = {"date-time": "datetime", "uri": "url"}
 
 
@@ -58,8 +60,17 @@ def zod(issue: Issue) -> str:
         return f"Unrecognized key(s) in object: '{issue.path[-1]}'"
     if issue.rule == "enum":
         return ZOD["enum"].format(" | ".join(f"'{option}'" for option in issue.expected or ()))
+    if issue.rule == "type":
+        return ZOD["type"].format(*_zod_types(issue))
     expected = FORMAT_NAMES.get(str(issue.expected), _told(issue.expected, " or "))
-    return ZOD.get(issue.rule, "Invalid input").format(expected, issue.received)
+    return ZOD.get(issue.rule, "Invalid input").format(expected)
+
+
+def _zod_types(issue: Issue) -> tuple[str, str]:
+    expected = _told(issue.expected, " | ")
+    if (expected, issue.received) == ("integer", "number"):
+        return "integer", "float"
+    return ZOD_TYPES.get(expected, expected), ZOD_TYPES.get(issue.received, issue.received)
 
 
 def dotted(path: tuple[Any, ...]) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote
 
 import jsonschema_rs
 
 from app.spec.operations import Index
-from app.wire.dialects import STACKFLOW_CODES
+from app.wire.dialects import MALFORMED, STACKFLOW_CODES
 
 Json = dict[str, Any]
 
@@ -34,13 +33,14 @@ class Refusals:
         dialect = self.dialect(response)
         self._promised(dialect, body)
         told = SAYS[self.document["x-dialects"][dialect]["errors"]](body, status)
-        wanted = STACKFLOW_CODES.get(code, code.upper()) if dialect == "stackflow" else code
+        wanted = STACKFLOW_CODES.get(code, code.upper()) if dialect == "stackflow" else _stockyard(code)
         assert told in {None, wanted} or not code, f"{told} instead of {wanted}: {body}"
         return body
 
     def dialect(self, response: Any) -> str:
         """The dialect of the operation that was asked."""
-        path, method = unquote(response.request.url.path), response.request.method
+        sent, method = response.request.url.raw_path, response.request.method
+        path = sent.partition(b"?")[0].decode()
         match = self.index.match(path)
         if match is None:
             return self.index.nearest(path)
@@ -49,6 +49,10 @@ class Refusals:
     def _promised(self, dialect: str, body: Json) -> None:
         schema = {"$ref": f"#/components/schemas/{self.document['x-dialects'][dialect]['schema']}"}
         jsonschema_rs.validate(schema | {"components": self.document["components"]}, body)
+
+
+def _stockyard(code: str) -> str:
+    return "bad_request" if code in MALFORMED else code
 
 
 def _nested(body: Json, status: int) -> str:
