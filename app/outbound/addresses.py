@@ -116,10 +116,10 @@ def allowance(entry: str) -> Allowance:
     text = entry.strip().lower()
     if network := _network(text.strip("[]")):
         return Allowance(network=network)
-    host, port = _host_and_port(text)
+    host, port = ("", None) if "/" in text else _host_and_port(text)
     if network := _network(host):
         return Allowance(network=network, port=port)
-    if "/" in text or not HOST_NAME.fullmatch(host):
+    if not HOST_NAME.fullmatch(host):
         raise ValueError(f"{entry!r} is neither a host, host:port, an address nor a network")
     return Allowance(host=host, port=port)
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Select, delete, func, select
 
+from app.gateway.personal import owner
 from app.gateway.providers import provider_named
 from app.outbound.addresses import RefusedAddressError, refuse_private
 from app.problems import Problem, conflict, not_found
-from app.security.sealing import seal, unseal
+from app.security.sealing import seal
 from app.security.secrets import Secrets
 from app.services.revisions import bump
 from app.settings import Settings
@@ -21,7 +22,7 @@ MAX_PROVIDERS = 100
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """A user's key for a provider, opened. `base_url` None means the provider's own."""
+    """A user's key for a provider. `base_url` None means the provider's own."""
 
     key: str = field(repr=False)
     base_url: str | None = None
@@ -53,7 +54,7 @@ def save(user_id: int, provider: str, brought: Brought, secrets: Secrets) -> Pro
     if session().get(User, user_id, with_for_update=True) is None:
         raise not_found("User")
     row = session().scalar(_one(user_id, name)) or _new(user_id, name)
-    row.sealed_key = seal(brought.key, owner_of(user_id, name), secrets)
+    row.sealed_key = seal(brought.key, owner(user_id, name), secrets)
     row.base_url = brought.base_url
     session().add(row)
     session().flush()
@@ -67,18 +68,6 @@ def remove(user_id: int, provider: str) -> None:
     if not session().execute(gone.returning(ProviderKey.id)).first():
         raise not_found("Provider key")
     bump()
-
-
-def opened(user_id: int, provider: str, secrets: Secrets) -> Brought | None:
-    """The key as it was brought, None when there is none; UnsealError when it was not sealed for this user."""
-    name = provider.lower()
-    row = session().scalar(_one(user_id, name))
-    return None if row is None else Brought(unseal(row.sealed_key, owner_of(user_id, name), secrets), row.base_url)
-
-
-def owner_of(user_id: int, provider: str) -> str:
-    """What binds a sealed key to its row: moved to another user or provider it does not open."""
-    return f"user:{user_id}:provider:{provider}"
 
 
 def _new(user_id: int, name: str) -> ProviderKey:
