@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -48,8 +49,7 @@ def record(session: Session, rows: Sequence[TraceRecord]) -> int:
         return 0
     connection = session.connection()
     statements = STATEMENTS[connection.dialect.name]
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+    only_writer(connection)
     fitted = [fit(row) for row in rows]
     before = connection.exec_driver_sql("SELECT coalesce(max(seq), 0) FROM traces").scalar_one()
     connection.exec_driver_sql(statements["traces"], [_stored(row) for row in fitted])
@@ -59,6 +59,12 @@ def record(session: Session, rows: Sequence[TraceRecord]) -> int:
     for table, sums in aggregate(row for _, row in fresh).items():
         _add(connection, statements[table], sums)
     return len(fresh)
+
+
+def only_writer(connection: Connection) -> None:
+    """Wait until no other transaction writes traces; SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
 
 
 def store(engine: Engine, rows: Sequence[TraceRecord]) -> int:
@@ -82,10 +88,14 @@ def fit(row: TraceRecord) -> TraceRecord:
     return row._replace(**changes) if changes else row
 
 
+def tag_ref(key: str, value: str) -> str:
+    """A tag as the rollups name it: `key=value` without NUL, cut to 200 characters."""
+    return f"{key}={value}".replace("\0", "")[:TAG_LENGTH]
+
+
 def tag_refs(tags: Mapping[str, str]) -> list[str]:
-    """Each tag as `key=value`, sorted, at most 16 of them and each cut to 200 characters."""
-    named = [f"{key}={value}".replace("\0", "")[:TAG_LENGTH] for key, value in tags.items()]
-    return sorted(set(named[:MAX_TAGS]))
+    """Each tag once, sorted: the first 16 of them."""
+    return sorted({tag_ref(key, value) for key, value in islice(tags.items(), MAX_TAGS)})
 
 
 def aggregate(rows: Iterable[TraceRecord]) -> dict[str, Sums]:
