@@ -10,13 +10,18 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from app.services.recorder import SPOOL, Recorder
 from app.services.rollups import store
 from app.settings import Settings
 from models.base import connect
 
+if TYPE_CHECKING:
+    from app.factory import Application
+
 PR_SET_PDEATHSIG = 1
+MASTER = "YARDMASTER_MASTER_PID"
 
 
 def supervise(settings: Settings, serve: Callable[[], None]) -> int:
@@ -27,7 +32,8 @@ def supervise(settings: Settings, serve: Callable[[], None]) -> int:
     top = os.getpid()
     child = os.fork()
     if child == 0:
-        _follow(top)
+        follow(top)
+        os.environ[MASTER] = str(os.getpid())
         serve()
         sys.exit(0)
     stop = threading.Event()
@@ -46,9 +52,20 @@ def _pass_on(child: int, number: int, _frame: FrameType | None) -> None:
     os.kill(child, signal.SIGTERM if number == signal.SIGINT else number)
 
 
-def _follow(top: int) -> None:
-    """End with the top process, however it ends (Linux only; elsewhere the workers record for themselves)."""
+def follow(parent: int) -> None:
+    """End with the parent process, however it ends (Linux only; elsewhere the workers record for themselves)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != top:  # it ended before we asked
+        if os.getppid() != parent:  # it ended before we asked
             sys.exit(1)
+
+
+def work() -> Application:
+    """What each worker runs: the application, for as long as the process that started it lives.
+
+    A worker left behind would keep the port from the server that is started next.
+    """
+    from app.factory import worker  # noqa: PLC0415 (the top process needs none of it)
+
+    follow(int(os.environ[MASTER]))
+    return worker()

@@ -5,79 +5,48 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from app.gateway.breaker import Breaker
+from app.gateway.breaker import CLOSED, Breaker, Passage
 from app.gateway.config import Config
 from app.gateway.exchange import Exchange
+from app.gateway.failures import FailureError
 from app.gateway.modules.catalogue import parse_duration
-from app.gateway.wire import Refusal, Target
+from app.gateway.settle import estimated
+from app.gateway.wire import Target
 from app.problems import Problem
 
 T = TypeVar("T")
-NEVER_RETRY = {"x-should-retry": "false"}
-# The caller's own mistake: nobody else would answer it, and the provider is well.
-CALLERS_FAULT = frozenset({400, 404, 409, 413, 415, 422})
-OPERATORS_FAULT = frozenset({401, 402, 403})
 
 
-class FailureError(Exception):
-    """One attempt failed. `again` allows a repetition there, `elsewhere` another provider; `faulty` counts against it."""
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often one target is asked again, and how long apart; seconds."""
 
-    def __init__(
-        self, problem: Problem, *, again: bool, elsewhere: bool = True, faulty: bool = True, wait: float | None = None
-    ) -> None:
-        super().__init__(problem.message)
-        self.problem = problem
-        self.again = again
-        self.elsewhere = elsewhere
-        self.faulty = faulty
-        self.wait = wait
+    retries: int
+    base: float
+    longest: float
+    jitter: bool
 
-
-def refused(target: Target, status: int, refusal: Refusal, retry_after: str | None, *, raw_key: bool) -> FailureError:
-    """A provider's non-2xx as ours: the caller's mistakes keep their status, the rest is 429 or 502."""
-    name = target.provider.name
-    details = {"provider": name, "provider_status": status}
-    details |= {k: v for k, v in (("type", refusal.type), ("param", refusal.param), ("provider_code", refusal.code)) if v}
-    said = f"{name}: {refusal.message}"
-    if status in CALLERS_FAULT or (raw_key and status in OPERATORS_FAULT):
-        return FailureError(Problem(status, said, details=details), again=False, elsewhere=False, faulty=False)
-    if status in OPERATORS_FAULT:
-        problem = Problem(502, f"{name} did not accept this server's key ({status})", details=details, headers=NEVER_RETRY)
-        return FailureError(problem, again=False)
-    if status == 429:  # noqa: PLR2004
-        wait = _seconds(retry_after)
-        headers = {"retry-after": str(max(1, round(wait or 1)))}
-        return FailureError(Problem(429, said, details=details, headers=headers), again=True, wait=wait)
-    return FailureError(Problem(502, f"{name} answered {status}: {refusal.message}", details=details), again=True)
+    def delay(self, repetition: int, asked: float | None) -> float | None:
+        """Full-jitter backoff, or the provider's `Retry-After`; None when it asks for more than the longest wait."""
+        if asked is not None:
+            return asked if asked <= self.longest else None
+        full = min(self.longest, self.base * 2**repetition)
+        return random.uniform(0.0, full) if self.jitter else full  # noqa: S311 (spreading load, not secrets)
 
 
-def unreachable(target: Target, error: OSError) -> FailureError:
-    """No answer, or half of one."""
-    details = {"provider": target.provider.name}
-    return FailureError(Problem(502, f"{target.provider.name}: {error}", details=details), again=True)
-
-
-def timed_out(target: Target, seconds: float) -> FailureError:
-    """Not repeated there: the provider may still be working on it, and would be paid twice."""
-    message = f"{target.provider.name} did not answer within {seconds:g} s"
-    return FailureError(Problem(504, message, details={"provider": target.provider.name}), again=False)
-
-
-def nonsense(target: Target, error: Exception) -> FailureError:
-    """A 2xx that is no answer."""
-    details = {"provider": target.provider.name}
-    return FailureError(Problem(502, f"{target.provider.name}: {error}", details=details), again=True)
-
-
-def impossible(error: ValueError) -> FailureError:
-    """The request asks for what this provider cannot do."""
-    return FailureError(Problem(400, str(error)), again=False, faulty=False)
+def patience(config: Config, *, raw_key: bool) -> Patience:
+    """The retry module's settings; a call with the caller's own raw key is never repeated."""
+    settings = config.of("retrypilot")
+    retries = settings["max_retries"] if config.on("retrypilot") and not raw_key else 0
+    base, longest = parse_duration(settings["base_delay"]), parse_duration(settings["max_delay"])
+    return Patience(retries, base, longest, settings["jitter"])
 
 
 class Attempts:
-    """Runs attempts over targets; holds one breaker per provider."""
+    """Runs attempts over targets; holds one breaker per provider of this server."""
 
     def __init__(self) -> None:
         self.breakers: dict[str, Breaker] = {}
@@ -100,67 +69,79 @@ class Attempts:
     async def run(
         self, exchange: Exchange, targets: Sequence[Target], config: Config, attempt: Callable[[Target], Awaitable[T]]
     ) -> T:
-        """The first success; otherwise the Problem of the last failure."""
-        raw_key = bool(exchange.call.principal.secret)
-        guarded = config.on("failover") and not raw_key
-        retries = config.of("retrypilot")["max_retries"] if config.on("retrypilot") and not raw_key else 0
+        """The first success; otherwise the Problem of the last target that was asked."""
+        much = patience(config, raw_key=bool(exchange.call.principal.secret))
+        exchange.provider, exchange.model = targets[0].provider.name, targets[0].model
         problem: Problem | None = None
-        for target in targets:
-            breaker = self.breaker(target.provider.name) if guarded else None
-            exchange.provider, exchange.model = target.provider.name, target.model
-            if breaker and not breaker.admits():
+        for place, target in enumerate(targets):
+            breaker = self._guard(target, config)
+            passage = breaker.admit() if breaker else None
+            if breaker and not passage:
                 problem = problem or _open(target, breaker)
                 continue
+            held = exchange.provider, exchange.model
+            exchange.provider, exchange.model = target.provider.name, target.model
             try:
-                return await self._persist(exchange, target, config, attempt, breaker, retries)
+                return await _persist(exchange, target, much, attempt, passage)
             except FailureError as failure:
+                if failure.unasked and place > 0:  # a stand-in that cannot do it is no reason to blame the caller
+                    exchange.provider, exchange.model = held
+                    continue
                 problem = failure.problem
+                exchange.usage = estimated(exchange, 0) if failure.billable else None
                 if not failure.elsewhere:
                     break
         raise problem or Problem(500, "no target was tried")
 
-    async def _persist(
-        self,
-        exchange: Exchange,
-        target: Target,
-        config: Config,
-        attempt: Callable[[Target], Awaitable[T]],
-        breaker: Breaker | None,
-        retries: int,
-    ) -> T:
-        """Try one target until it answers, refuses for good, or has used up its repetitions."""
-        for repetition in range(retries + 1):
-            exchange.attempts += 1
-            try:
-                result = await attempt(target)
-            except FailureError as failure:
-                _judge(breaker, failure)
-                if not failure.again or repetition == retries or (breaker and not breaker.admits()):
-                    raise
-                await asyncio.sleep(_delay(config.of("retrypilot"), repetition, failure.wait))
-            except BaseException:
-                if breaker:
-                    breaker.released()
+    def _guard(self, target: Target, config: Config) -> Breaker | None:
+        """The circuit of a target called with this server's key: what a user brought must not break it for others."""
+        own = config.accounts.get(target.provider.name)
+        if own is None or not config.on("failover") or (own.key, own.base_url) != (target.key, target.base_url):
+            return None
+        return self.breaker(target.provider.name)
+
+
+async def _persist(
+    exchange: Exchange,
+    target: Target,
+    much: Patience,
+    attempt: Callable[[Target], Awaitable[T]],
+    passage: Passage | None,
+) -> T:
+    """Try one target until it answers, refuses for good, or has used up its repetitions."""
+    repetition = 0
+    while True:
+        exchange.attempts += 1
+        try:
+            result = await attempt(target)
+        except FailureError as failure:
+            exchange.attempts -= failure.unasked
+            _judge(passage, failure)
+            wait = much.delay(repetition, failure.wait)
+            closed = passage is None or passage.breaker.state == CLOSED
+            if not failure.again or wait is None or repetition >= much.retries or not closed:
                 raise
-            else:
-                if breaker:
-                    breaker.succeeded()
-                return result
-        raise AssertionError("unreachable")
+        except BaseException:
+            if passage:
+                passage.released()
+            raise
+        else:
+            if passage:
+                passage.succeeded()
+            return result
+        repetition += 1
+        await asyncio.sleep(wait)
 
 
-def _judge(breaker: Breaker | None, failure: FailureError) -> None:
-    if breaker:
-        (breaker.failed if failure.faulty else breaker.succeeded)()
-
-
-def _delay(settings: Mapping[str, Any], repetition: int, asked: float | None) -> float:
-    """Full-jitter backoff; a provider's own `Retry-After` is honoured up to the longest wait."""
-    longest = parse_duration(settings["max_delay"])
-    if asked is not None:
-        return min(asked, longest)
-    full = min(longest, parse_duration(settings["base_delay"]) * 2**repetition)
-    return random.uniform(0.0, full) if settings["jitter"] else full  # noqa: S311 (spreading load, not secrets)
+def _judge(passage: Passage | None, failure: FailureError) -> None:
+    if passage is None:
+        return
+    if failure.unasked:
+        passage.released()
+    elif failure.faulty:
+        passage.failed()
+    else:
+        passage.succeeded()
 
 
 def _open(target: Target, breaker: Breaker) -> Problem:
@@ -172,10 +153,3 @@ def _open(target: Target, breaker: Breaker) -> Problem:
         details={"provider": target.provider.name},
         headers={"retry-after": str(wait)},
     )
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    try:
-        return max(0.0, float(retry_after)) if retry_after else None
-    except ValueError:
-        return None

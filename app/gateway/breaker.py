@@ -11,14 +11,18 @@ CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
 
 @dataclass(slots=True)
 class Breaker:
-    """One provider's circuit. Consecutive failures open it; after `recovery` seconds one probe decides."""
+    """One provider's circuit. Consecutive failures open it; after `recovery` seconds one probe decides.
+
+    While it is not closed only the probe's verdict counts: calls that went out before it opened prove nothing new.
+    """
 
     threshold: int = 5
     recovery: float = 30.0
     clock: Callable[[], float] = time.monotonic
     failures: int = 0
     _opened_at: float | None = None
-    _probing_since: float | None = None
+    _probe: Passage | None = None
+    _probing_since: float = 0.0
 
     @property
     def state(self) -> str:
@@ -27,33 +31,52 @@ class Breaker:
             return CLOSED
         return OPEN if self.clock() < self._opened_at + self.recovery else HALF_OPEN
 
-    def admits(self) -> bool:
-        """Whether a call may go out now; in the half-open state only one may, until its result is in."""
+    def admit(self) -> Passage | None:
+        """Leave for one call to go out, None while there is none; in the half-open state only one gets it at a time."""
         state = self.state
-        if state != HALF_OPEN:
-            return state == CLOSED
+        if state == CLOSED:
+            return Passage(self)
         now = self.clock()
-        if self._probing_since is not None and now < self._probing_since + self.recovery:
-            return False
-        self._probing_since = now  # a probe whose result never came back stops counting after the recovery time
-        return True
+        # A probe whose result never came back stops counting after the recovery time.
+        probing = self._probe is not None and now < self._probing_since + self.recovery
+        if state == OPEN or probing:
+            return None
+        self._probe, self._probing_since = Passage(self), now
+        return self._probe
 
     def retry_after(self) -> float:
         """Seconds until the next probe."""
         return max(0.0, (self._opened_at or 0.0) + self.recovery - self.clock())
 
+    def judge(self, passage: Passage, *, failed: bool) -> None:
+        """Count a call's verdict: `failed` when it is the provider's fault."""
+        if self._opened_at is not None and passage is not self._probe:
+            return
+        self._probe = None
+        self.failures = self.failures + 1 if failed else 0
+        opens = failed and (self._opened_at is not None or self.failures >= self.threshold)
+        self._opened_at = self.clock() if opens else None
+
+    def release(self, passage: Passage) -> None:
+        """A call ended without a verdict (the caller hung up): a probe of it must not hold the circuit."""
+        if passage is self._probe:
+            self._probe = None
+
+
+@dataclass(eq=False, frozen=True, slots=True)
+class Passage:
+    """One call's leave to go out; its end is told to the circuit."""
+
+    breaker: Breaker
+
     def succeeded(self) -> None:
-        """A call was answered: the circuit is whole."""
-        if self.failures or self._opened_at is not None:
-            self.failures, self._opened_at, self._probing_since = 0, None, None
+        """The provider answered, be it with a refusal of the request."""
+        self.breaker.judge(self, failed=False)
 
     def failed(self) -> None:
-        """A call failed in a way that is the provider's fault."""
-        self.failures += 1
-        self._probing_since = None
-        if self.failures >= self.threshold or self._opened_at is not None:
-            self._opened_at = self.clock()
+        """The call failed in a way that is the provider's fault."""
+        self.breaker.judge(self, failed=True)
 
     def released(self) -> None:
-        """A call ended without a verdict (the caller hung up): a probe of it must not hold the circuit."""
-        self._probing_since = None
+        """Nothing was learnt."""
+        self.breaker.release(self)

@@ -20,25 +20,24 @@ class Level:
 
 
 class Buckets:
-    """Buckets by key, made full on first use; a key that was full again is forgotten when room is needed."""
+    """Buckets by key, made full on first use; the one used longest ago is forgotten when room is needed."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = MOST) -> None:
         self._clock = clock
+        self._most = most
         self._held: dict[str, tuple[float, float]] = {}
 
     def take(self, key: str, per_second: float, burst: int) -> Level:
         """Take one token."""
         now = self._clock()
-        tokens, seen = self._held.get(key, (float(burst), now))
-        # A clock that steps back must not take tokens away.
-        tokens = min(float(burst), tokens + max(0.0, now - seen) * per_second)
+        tokens, seen = self._held.pop(key, (float(burst), now))
+        now = max(now, seen)  # a clock that steps back must neither take tokens away nor give any twice
+        tokens = min(float(burst), tokens + (now - seen) * per_second)
         admitted = tokens >= 1.0
         if admitted:
             tokens -= 1.0
-        if key not in self._held and len(self._held) >= MOST:
-            self._forget_full(now, per_second, burst)
+        while len(self._held) >= self._most:
+            del self._held[next(iter(self._held))]
         self._held[key] = (tokens, now)
-        return Level(admitted, int(tokens), 0.0 if admitted else (1.0 - tokens) / per_second, (burst - tokens) / per_second)
-
-    def _forget_full(self, now: float, per_second: float, burst: int) -> None:
-        self._held = {k: (t, s) for k, (t, s) in self._held.items() if t + (now - s) * per_second < burst}
+        wait = 0.0 if admitted else (1.0 - tokens) / per_second
+        return Level(admitted, int(tokens), wait, (burst - tokens) / per_second)

@@ -15,10 +15,12 @@ from sqlalchemy import Engine, select
 from app.gateway.modules.catalogue import CATALOGUE, complete_config, defaults
 from app.gateway.providers import PROVIDERS
 from app.gateway.wire import Provider
+from app.settings import SettingsError
 from models.base import transaction
 from models.gateway import ModuleState, Revision, Route
 
 SANDBOX = "sandbox"
+LONGEST_TIMEOUT_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A provider this server can call: its address and key. A `guarded` address was chosen by a user, not the operator."""
+    """A provider this server can call: its address and key. `guarded`: a user chose the address, not the operator."""
 
     provider: Provider
     base_url: str
@@ -60,6 +62,7 @@ class Config:
     accounts: Mapping[str, Account]
     aliases: Mapping[str, tuple[str, str]]
     urls: Mapping[str, str]
+    timeouts: Mapping[str, float] = field(default_factory=dict)
 
     def on(self, name: str) -> bool:
         """Whether a module is enabled."""
@@ -89,6 +92,24 @@ def addresses(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {n: url.rstrip("/") for n, p in PROVIDERS.items() if (url := environ.get(url_variable(p), ""))}
 
 
+def timeouts(environ: Mapping[str, str] = os.environ) -> dict[str, float]:
+    """Seconds the operator gives a provider for a whole answer, or a stream's first chunk, by `<PROVIDER>_TIMEOUT`."""
+    variables = {name: f"{name.upper()}_TIMEOUT" for name in PROVIDERS}
+    return {
+        name: _seconds(variable, environ[variable]) for name, variable in variables.items() if environ.get(variable)
+    }
+
+
+def _seconds(variable: str, text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found <= LONGEST_TIMEOUT_S:
+        raise SettingsError(f"{variable} must be a number of seconds, at most {LONGEST_TIMEOUT_S:g}")
+    return found
+
+
 def _account(provider: Provider, environ: Mapping[str, str]) -> Account | None:
     key = environ.get(provider.key_env, "") if provider.key_env else ""
     url = environ.get(url_variable(provider), "")
@@ -106,7 +127,7 @@ def load(engine: Engine, known: Mapping[str, Account]) -> Config:
     modules = {name: _module(name, states.get(name)) for name in CATALOGUE}
     aliases = {a["alias"]: (a["model"], a.get("provider", "")) for a in modules["modelalias"].config["aliases"]}
     rules = tuple(Rule(compile_pattern(translate(r.path)), r.provider, r.model) for r in routes)
-    return Config(version, modules, rules, known, aliases, addresses())
+    return Config(version, modules, rules, known, aliases, addresses(), timeouts())
 
 
 def _module(name: str, state: ModuleState | None) -> Module:

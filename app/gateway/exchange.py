@@ -74,9 +74,12 @@ TAG_LENGTH = 64
 
 def read_tags(text: str) -> dict[str, str]:
     """Tags from `k=v,…` or a JSON object of strings; what is neither is no tag, and at most 16 are kept."""
-
     try:
-        found = orjson.loads(text) if text.lstrip().startswith("{") else dict(p.split("=", 1) for p in text.split(",") if "=" in p)
+        found = (
+            orjson.loads(text)
+            if text.lstrip().startswith("{")
+            else dict(p.split("=", 1) for p in text.split(",") if "=" in p)
+        )
     except ValueError:
         return {}
     pairs = [(str(k).strip(), str(v).strip()) for k, v in found.items()]

@@ -27,11 +27,19 @@ class HangUp:
             self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._begin)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._timer:
             self._timer.cancel()
         if self._watch:
             self._watch.cancel()
+
+    def caught(self) -> bool:
+        """Whether a cancellation was the client's doing; it is spent then, and the task may go on."""
+        if self.happened and self._task:
+            self._task.uncancel()
+        return self.happened
 
     def _begin(self) -> None:
         self._watch = asyncio.ensure_future(self._wait())

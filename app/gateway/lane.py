@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from sqlalchemy import Engine
@@ -14,8 +14,10 @@ from sqlalchemy import Engine
 from app.gateway import config as configuration
 from app.gateway import routing, settle, streams
 from app.gateway.answer_cache import AnswerCache, Kept, key_of
-from app.gateway.attempts import Attempts, impossible, nonsense, refused, timed_out, unreachable
+from app.gateway.attempts import Attempts
+from app.gateway.delivery import as_asked
 from app.gateway.exchange import Exchange, begin
+from app.gateway.failures import impossible, nonsense, refused, timed_out, unanswered
 from app.gateway.hangup import HangUp
 from app.gateway.modules.catalogue import parse_duration
 from app.gateway.personal import PersonalAccounts
@@ -23,6 +25,7 @@ from app.gateway.prices.table import PriceTable
 from app.gateway.providers import provider_for_key
 from app.gateway.shield import Shield
 from app.gateway.spool import Spool
+from app.gateway.tally import Tally
 from app.gateway.transport import HttpTransport
 from app.gateway.wire import Answer, BadAnswerError, Kind, Target, Transport
 from app.problems import Problem
@@ -32,6 +35,10 @@ from app.wire.call import Call
 from app.wire.limits import Limits
 from app.wire.replies import JSON_TYPE, Reply
 
+T = TypeVar("T")
+Attempt = Callable[[Target], Awaitable[T]]
+
+RETRY_S = 1.0
 STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -54,16 +61,28 @@ class Gateway:
         self.cache = AnswerCache()
         self.shield = Shield(counter)
         self.spool = Spool(data / SPOOL)
+        self.tally = Tally()
+        self.pace = streams.Pace()
+        self._tending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Open the pool and the spool."""
         await self.transport.start()
         self.spool.open()
+        self._tending = asyncio.create_task(self._tend())
 
     async def stop(self) -> None:
         """Write what is left; close what is open."""
+        if self._tending:
+            self._tending.cancel()
         self.spool.close()
         await self.transport.stop()
+
+    async def _tend(self) -> None:
+        """Write what the disk refused as soon as it takes it, whether calls come or not."""
+        while True:
+            await asyncio.sleep(RETRY_S)
+            self.spool.retry()
 
     def reload(self) -> None:
         """Take over settings that changed, here or in another worker."""
@@ -83,13 +102,16 @@ class Gateway:
             await self.shield.admit(exchange, config.of("rateshield"))
         if config.on("modelalias") and (alias := config.aliases.get(exchange.model)):
             exchange.model = alias[0]
+            self.tally.renamed += 1
             exchange.wanted_provider = exchange.wanted_provider or alias[1]
         try:
             return self._hit(exchange, config) or await self._ask(exchange, config)
         except Problem as problem:
-            settle.failed(exchange, problem)
-            self._settle(exchange)
+            self._fail(exchange, problem)
             problem.headers |= {k.decode(): v.decode("latin-1") for k, v in settle.identity(exchange)}
+            raise
+        except Exception as error:
+            self._fail(exchange, Problem(500, f"the gateway failed: {type(error).__name__}"))
             raise
 
     async def _ask(self, exchange: Exchange, config: configuration.Config) -> Reply:
@@ -100,17 +122,25 @@ class Gateway:
             return await self._stream(exchange, targets, config)
         return await self._plain(exchange, targets, config)
 
-    async def _plain(self, exchange: Exchange, targets: Sequence[Target], config: configuration.Config) -> Reply:
+    async def _try(
+        self, exchange: Exchange, targets: Sequence[Target], config: configuration.Config, attempt: Attempt[T]
+    ) -> T | None:
+        """The first success; None when the client hung up before there was one, which is settled then."""
         with HangUp(exchange.call) as hang_up:
             try:
-                answer = await self.attempts.run(exchange, targets, config, partial(self._post, exchange))
+                return await self.attempts.run(exchange, targets, config, attempt)
             except asyncio.CancelledError:
-                settle.failed(exchange, Problem(streams.CLIENT_GONE, "the client hung up", code="client_gone"))
-                self._settle(exchange)
-                if not hang_up.happened:
+                exchange.usage = settle.estimated(exchange, 0) if exchange.attempts else None
+                self._fail(exchange, streams.gone())
+                if not hang_up.caught():
                     raise
-                return Reply(streams.CLIENT_GONE)
-        exchange.usage = answer.usage if answer.usage.reported else settle.estimated(exchange, answer.usage.output)
+                return None
+
+    async def _plain(self, exchange: Exchange, targets: Sequence[Target], config: configuration.Config) -> Reply:
+        answer = await self._try(exchange, targets, config, partial(self._post, exchange))
+        if answer is None:
+            return Reply(streams.CLIENT_GONE)
+        exchange.usage = answer.usage
         exchange.response = answer.raw or orjson.dumps(answer.body)
         self._settle(exchange)
         if exchange.cache_key:
@@ -132,14 +162,13 @@ class Gateway:
                 finally:
                     await response.close()
         except TimeoutError as error:
-            raise timed_out(target, provider.timeout) from error
+            raise timed_out(target) from error
         except OSError as error:
-            raise unreachable(target, error) from error
+            raise unanswered(target, error) from error
         if response.status >= 400:  # noqa: PLR2004
-            refusal, after = provider.wire.refusal(response.status, raw), response.headers.get("retry-after")
-            raise refused(target, response.status, refusal, after, raw_key=bool(exchange.call.principal.secret))
+            raise refused(exchange, target, response, raw)
         try:
-            return provider.wire.answer(exchange.kind, raw, target.model)
+            return as_asked(exchange, provider.wire.answer(exchange.kind, raw, target.model))
         except BadAnswerError as error:
             raise nonsense(target, error) from error
 
@@ -148,14 +177,13 @@ class Gateway:
 
     async def _stream(self, exchange: Exchange, targets: Sequence[Target], config: configuration.Config) -> Reply:
         async def attempt(target: Target) -> streams.Opened:
-            try:
-                return await streams.open_stream(exchange, target, self._carrier(target))
-            except ValueError as error:
-                raise impossible(error) from error
+            return await streams.open_stream(exchange, target, self._carrier(target))
 
-        opened = await self.attempts.run(exchange, targets, config, attempt)
+        opened = await self._try(exchange, targets, config, attempt)
+        if opened is None:
+            return Reply(streams.CLIENT_GONE)
         head = [*STREAM_HEADERS, *settle.identity(exchange), *exchange.headers]
-        return Reply(200, head, chunks=streams.send_stream(exchange, opened, partial(self._streamed, config)))
+        return Reply(200, head, chunks=streams.Sending(exchange, opened, partial(self._streamed, config), self.pace))
 
     def _streamed(self, config: configuration.Config, exchange: Exchange) -> None:
         self._settle(exchange)
@@ -168,7 +196,8 @@ class Gateway:
         if not config.on("cachelayer"):
             return None
         exchange.cache_key = key_of(exchange, config.version)
-        found = None if exchange.call.arguments.get("x_stockyard_no_cache") == "true" else self.cache.get(exchange.cache_key)
+        fresh = exchange.call.arguments.get("x_stockyard_no_cache") == "true"
+        found = None if fresh else self.cache.get(exchange.cache_key)
         if found is None:
             return None
         raw, kept = found
@@ -188,9 +217,14 @@ class Gateway:
         if exchange.cache_key and exchange.response:
             self.cache.put(exchange.cache_key, exchange.response, kept, settings["max_entries"])
 
+    def _fail(self, exchange: Exchange, problem: Problem) -> None:
+        settle.failed(exchange, problem)
+        self._settle(exchange)
+
     def _settle(self, exchange: Exchange) -> None:
         """Price the call and spool its trace: after this, a crash loses nothing of it."""
         settle.priced(exchange, self.prices)
+        self.tally.count(exchange)
         logging = self.config.of("logging")
         keep = self.config.on("logging") and logging["store_bodies"]
         self.spool.append(settle.record(exchange, logging["max_body_size"] if keep else 0))

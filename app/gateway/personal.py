@@ -56,11 +56,11 @@ class PersonalAccounts:
         return {row.provider: account for row in rows if (account := self._account(row))}
 
     def _account(self, row: ProviderKey) -> Account | None:
-        """The account, guarded when the user chose its address; None, and a line in the log, when it cannot be opened."""
+        """The account, guarded when the user chose its address; None, and a line in the log, when it stays shut."""
         try:
             key = unseal(row.sealed_key, owner(row.user_id, row.provider), self._secrets)
         except UnsealError as error:
-            log.error("the provider key %s of user %s cannot be used: %s", row.provider, row.user_id, error)
+            log.error("the key of %s for user %s stays shut: %s", row.provider, row.user_id, error)  # noqa: TRY400
             return None
         known = PROVIDERS.get(row.provider)
         if known is None and row.base_url is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from app.gateway.config import SANDBOX, Account, Config
 from app.gateway.exchange import Exchange
 from app.gateway.providers import PROVIDERS, provider_for_model
-from app.gateway.wire import Target
+from app.gateway.wire import Provider, Target
 from app.problems import Problem
 
 NEVER_RETRY = {"x-should-retry": "false"}
@@ -22,20 +23,26 @@ def targets(exchange: Exchange, config: Config, personal: Mapping[str, Account])
     first, model = _primary(exchange, config, reachable)
     if first not in reachable:
         raise _no_provider(first, exchange.model, reachable)
-    found = [_target(reachable[first], model)]
+    found = [_target(config, reachable[first], model)]
     if config.on("failover") and not exchange.wanted_provider and first != SANDBOX:
         found += _standins(exchange, config, reachable, first)
     return found
 
 
-def _target(account: Account, model: str) -> Target:
-    return Target(account.provider, account.base_url, model, account.key)
+def _target(config: Config, account: Account, model: str) -> Target:
+    return Target(_patient(config, account.provider), account.base_url, model, account.key)
+
+
+def _patient(config: Config, provider: Provider) -> Provider:
+    """The provider, with the operator's timeout where there is one."""
+    timeout = config.timeouts.get(provider.name)
+    return replace(provider, timeout=timeout) if timeout else provider
 
 
 def _raw(exchange: Exchange, config: Config) -> Target:
     """A caller's own provider key goes to that provider only, for this call only."""
     principal = exchange.call.principal
-    provider = PROVIDERS[principal.provider]
+    provider = _patient(config, PROVIDERS[principal.provider])
     return Target(provider, config.urls.get(provider.name, provider.base_url), exchange.model, principal.secret)
 
 
@@ -61,10 +68,10 @@ def _standins(exchange: Exchange, config: Config, reachable: Mapping[str, Accoun
     settings = config.of("failover")
     names = settings["models"].get(exchange.model, {})
     for name in settings["providers"] or reachable:
-        if name == first or name not in reachable or name == SANDBOX:
+        if name in {first, SANDBOX} or name not in reachable:
             continue
         if name in names or provider_for_model(exchange.model) == name:
-            yield _target(reachable[name], names.get(name, exchange.model))
+            yield _target(config, reachable[name], names.get(name, exchange.model))
 
 
 def _no_provider(name: str, model: str, reachable: Mapping[str, Account]) -> Problem:

@@ -1,12 +1,15 @@
-"""Settling: what a finished call cost, and the record of it, the same for plain, streamed, failed and cancelled ones."""
+"""Settling: what a finished call cost, and its record: the same for plain, streamed, failed and cancelled ones."""
 
 from __future__ import annotations
 
 from typing import Final
 
+import orjson
+
 from app.gateway.exchange import Exchange
-from app.gateway.money import cost, usd_text
+from app.gateway.money import LARGEST, cost, usd_text
 from app.gateway.prices.table import PriceTable
+from app.gateway.providers.openai.wire import NEVER_FORWARDED
 from app.gateway.usage import estimate_input
 from app.gateway.wire import Kind, Usage
 from app.problems import Problem
@@ -31,7 +34,7 @@ def priced(exchange: Exchange, prices: PriceTable) -> None:
         exchange.cost_nano = 0  # nothing was delivered, and nothing reported
         return
     price = prices.find(exchange.provider, exchange.model)
-    exchange.cost_nano = cost(usage, price) if price else None
+    exchange.cost_nano = min(cost(usage, price), LARGEST) if price else None
 
 
 def estimated(exchange: Exchange, output_tokens: int) -> Usage:
@@ -76,9 +79,16 @@ def record(exchange: Exchange, most_bytes: int) -> TraceRecord:
         project=exchange.project,
         tags=exchange.tags,
         details=exchange.details,
-        request_body=exchange.call.raw[:most_bytes] if most_bytes else None,
+        request_body=_asked(exchange)[:most_bytes] if most_bytes else None,
         response_body=exchange.response[:most_bytes] if most_bytes and exchange.response else None,
     )
+
+
+def _asked(exchange: Exchange) -> bytes:
+    """The request as it came; what a caller must not choose, such as a key in the body, is not kept either."""
+    if NEVER_FORWARDED.isdisjoint(exchange.body):
+        return exchange.call.raw
+    return orjson.dumps({name: value for name, value in exchange.body.items() if name not in NEVER_FORWARDED})
 
 
 def headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:

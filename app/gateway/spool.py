@@ -24,8 +24,9 @@ class Spool:
     A disk that refuses lines stops no call: they are held in memory, up to a bound, until it takes them again.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._folder = folder
+        self._segment_bytes = segment_bytes
         self._fd: int | None = None
         self._size = 0
         self._held: deque[bytes] = deque()
@@ -39,12 +40,11 @@ class Spool:
 
     def open(self) -> None:
         """Make the folder and the first segment; OSError when the disk refuses."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._fd = self._segment()
 
     def close(self) -> None:
         """Write what is held and let the segment go: its lock tells the recorder that it is complete."""
-        self._retry()
+        self.retry()
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -52,15 +52,14 @@ class Spool:
     def append(self, record: TraceRecord) -> None:
         """Take a finished call: it is in the file when this returns, unless the disk is in trouble."""
         line = record.to_line()
-        if self._held:
-            self._retry()
+        self.retry()
         try:
             self._write(line)
         except OSError as error:
             self._hold(line, error)
 
     def _write(self, line: bytes) -> None:
-        if self._fd is None or self._size >= SEGMENT_BYTES:
+        if self._fd is None or self._size >= self._segment_bytes or not os.fstat(self._fd).st_nlink:
             fresh = self._segment()
             if self._fd is not None:
                 os.close(self._fd)
@@ -68,11 +67,12 @@ class Spool:
         written = os.write(self._fd, line)
         self._size += written
         if written != len(line):
-            self._size = SEGMENT_BYTES  # the torn line ends this segment; it fails its checksum and is skipped
+            self._size = self._segment_bytes  # the torn line ends this segment; it fails its checksum and is skipped
             raise OSError("the disk took only a part of a line")
 
     def _segment(self) -> int:
-        """A new file, locked before the recorder can see it."""
+        """A new file, locked before the recorder can see it; the folder is made again if somebody removed it."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = self._folder / f".{os.getpid()}-{secrets.token_hex(6)}"
         fd = os.open(draft, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -81,14 +81,21 @@ class Spool:
 
     def _hold(self, line: bytes, error: OSError) -> None:
         if not self.disk_error:
-            log.error("the spool cannot be written (%s); calls go on, their traces wait in memory", error.strerror or error)
+            log.error(
+                "the spool cannot be written (%s); calls go on, their traces wait in memory", error.strerror or error
+            )
         self.disk_error = f"the spool cannot be written ({error.strerror or error})"
         if len(self._held) >= MOST_HELD:
             self._held.popleft()
             self.lost += 1
+            if self.lost == 1:
+                log.error("more than %d traces wait for the disk; the oldest are lost from here on", MOST_HELD)
         self._held.append(line)
 
-    def _retry(self) -> None:
+    def retry(self) -> None:
+        """Write what is held, as far as the disk takes it."""
+        if not self._held:
+            return
         try:
             while self._held:
                 self._write(self._held[0])

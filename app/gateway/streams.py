@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from typing import Final
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Final, Self
 
 import orjson
 
 from app.gateway import settle, sse
 from app.gateway.accumulate import Accumulator
-from app.gateway.attempts import nonsense, refused, timed_out, unreachable
 from app.gateway.exchange import Exchange
+from app.gateway.failures import impossible, nonsense, refused, timed_out, unanswered
 from app.gateway.usage import estimate_output, to_openai
 from app.gateway.wire import BadAnswerError, Decoder, Json, Target, Transport, UpstreamResponse
 from app.problems import Problem
+from app.security.redact import redact
 
-KEEPALIVE_S: Final = 15.0
-STALLED_S: Final = 300.0
 CLIENT_GONE: Final = 499
 KEEPALIVE: Final = sse.comment("keep-alive")
 
 Settle = Callable[[Exchange], None]
+log = logging.getLogger("yardmaster.gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds of a provider's silence after which the client gets a comment, and after which the stream is given up."""
+
+    keepalive: float = 15.0
+    stalled: float = 300.0
 
 
 @dataclass(slots=True)
@@ -33,6 +43,7 @@ class Opened:
     decoder: Decoder
     pieces: AsyncIterator[bytes]
     first: list[Json]
+    key: str = field(default="", repr=False)
     ended: bool = False
     sum: Accumulator = field(default_factory=Accumulator)
 
@@ -40,15 +51,16 @@ class Opened:
 async def open_stream(exchange: Exchange, target: Target, transport: Transport) -> Opened:
     """Ask and wait for the first real chunk, so that a failure until then can still go elsewhere; FailureError."""
     provider = target.provider
-    outgoing = provider.wire.outgoing(exchange.kind, exchange.body, target)
+    try:
+        outgoing = provider.wire.outgoing(exchange.kind, exchange.body, target)
+    except ValueError as error:
+        raise impossible(error) from error
     response: UpstreamResponse | None = None
     try:
         async with asyncio.timeout(provider.timeout):
             response = await transport(outgoing)
             if response.status >= 400:  # noqa: PLR2004
-                refusal = provider.wire.refusal(response.status, await response.read())
-                after = response.headers.get("retry-after")
-                raise refused(target, response.status, refusal, after, raw_key=bool(exchange.call.principal.secret))
+                raise refused(exchange, target, response, await response.read())  # noqa: TRY301 (closed below)
             return await _begun(exchange, target, response)
     except BaseException as error:
         if response is not None:
@@ -58,15 +70,15 @@ async def open_stream(exchange: Exchange, target: Target, transport: Transport) 
 
 def _as_failure(target: Target, error: BaseException) -> BaseException:
     if isinstance(error, TimeoutError):
-        return timed_out(target, target.provider.timeout)
+        return timed_out(target)
     if isinstance(error, OSError):
-        return unreachable(target, error)
+        return unanswered(target, error)
     return nonsense(target, error) if isinstance(error, BadAnswerError) else error
 
 
 async def _begun(exchange: Exchange, target: Target, response: UpstreamResponse) -> Opened:
     decoder = target.provider.wire.decoder(exchange.kind, target.model)
-    opened = Opened(response, decoder, response.chunks(), [])
+    opened = Opened(response, decoder, response.chunks(), [], target.key)
     while not opened.first and not opened.ended:
         opened.first = await _next(opened)
     if not opened.first:
@@ -85,38 +97,75 @@ async def _next(opened: Opened) -> list[Json]:
     return list(opened.decoder.feed(data))
 
 
-async def send_stream(exchange: Exchange, opened: Opened, settled: Settle) -> AsyncIterator[bytes]:
-    """The bytes for the client. Settled exactly once: before the last frame, or when the client hangs up."""
-    last = b""
-    try:
-        yield _encode(exchange, opened, opened.first)
-        async for data in _rest(exchange, opened):
-            yield data
-        last = _usage_frame(exchange, opened) + sse.DONE
-    except (BadAnswerError, OSError) as error:
-        last = _broken(exchange, error)
-    except BaseException:
-        settle.failed(exchange, Problem(CLIENT_GONE, "the client hung up", code="client_gone"))
-        raise
-    finally:
-        await opened.response.close()
-        _count(exchange, opened)
-        settled(exchange)
-    yield last
+class Sending:
+    """The bytes for the client, closed and settled exactly once, even when nobody ever reads them."""
+
+    def __init__(self, exchange: Exchange, opened: Opened, settled: Settle, pace: Pace) -> None:
+        self._exchange, self._opened, self._settled, self._pace = exchange, opened, settled, pace
+        self._frames = self._send()
+        self._begun = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self._begun = True
+        return await anext(self._frames)
+
+    async def aclose(self) -> None:
+        """The client is gone, or has everything."""
+        if self._begun:
+            await self._frames.aclose()
+            return
+        self._begun = True
+        settle.failed(self._exchange, gone())
+        await self._finish()
+
+    async def _send(self) -> AsyncGenerator[bytes]:
+        """Settled before the last frame, or when the client hangs up."""
+        exchange, opened, last = self._exchange, self._opened, b""
+        try:
+            yield _encode(exchange, opened, opened.first)
+            async with aclosing(_rest(exchange, opened, self._pace)) as rest:
+                async for data in rest:
+                    yield data
+            last = _usage_frame(exchange, opened) + sse.DONE
+        except Exception as error:  # noqa: BLE001 (whatever broke it, the client must be told)
+            last = _broken(exchange, opened, error)
+        except BaseException:
+            settle.failed(exchange, gone())
+            raise
+        finally:
+            await self._finish()
+        yield last
+
+    async def _finish(self) -> None:
+        try:
+            _count(self._exchange, self._opened)
+        except Exception:
+            log.exception("the chunks of %s cannot be put together", self._exchange.provider)
+            self._exchange.usage = settle.estimated(self._exchange, 0)
+        self._settled(self._exchange)
+        await self._opened.response.close()
 
 
-async def _rest(exchange: Exchange, opened: Opened) -> AsyncIterator[bytes]:
+def gone() -> Problem:
+    """What the trace says of a client that did not wait."""
+    return Problem(CLIENT_GONE, "the client hung up", code="client_gone")
+
+
+async def _rest(exchange: Exchange, opened: Opened, pace: Pace) -> AsyncGenerator[bytes]:
     """Chunks as they come, and a comment whenever the provider is quiet for a while."""
     quiet = 0.0
     pending: asyncio.Future[list[Json]] | None = None
     try:
         while not opened.ended:
             pending = pending or asyncio.ensure_future(_next(opened))
-            done, _ = await asyncio.wait({pending}, timeout=KEEPALIVE_S)
+            done, _ = await asyncio.wait({pending}, timeout=pace.keepalive)
             if not done:
-                quiet += KEEPALIVE_S
-                if quiet >= STALLED_S:
-                    raise ConnectionError(f"the stream stalled for {STALLED_S:g} s")
+                quiet += pace.keepalive
+                if quiet >= pace.stalled:
+                    raise ConnectionError(f"the stream stalled for {pace.stalled:g} s")
                 yield KEEPALIVE
                 continue
             chunks, pending, quiet = pending.result(), None, 0.0
@@ -125,6 +174,7 @@ async def _rest(exchange: Exchange, opened: Opened) -> AsyncIterator[bytes]:
     finally:
         if pending is not None:
             pending.cancel()
+            await asyncio.wait({pending})
 
 
 def _encode(exchange: Exchange, opened: Opened, chunks: list[Json]) -> bytes:
@@ -151,9 +201,13 @@ def _usage_frame(exchange: Exchange, opened: Opened) -> bytes:
     return sse.data({**head, "choices": [], "usage": usage})
 
 
-def _broken(exchange: Exchange, error: Exception) -> bytes:
+def _broken(exchange: Exchange, opened: Opened, error: Exception) -> bytes:
     """The frame clients raise on, and the end they wait for."""
-    problem = Problem(502, f"{exchange.provider}: {error}")
+    said: object = error
+    if not isinstance(error, BadAnswerError | OSError):
+        log.error("a stream of %s broke here: %s", exchange.provider, type(error).__name__, exc_info=error)
+        said = "the stream cannot be read"
+    problem = Problem(502, f"{exchange.provider}: {redact(str(said), opened.key)}")
     settle.failed(exchange, problem)
     return sse.error(problem.message, kind="api_error", code=problem.code) + sse.DONE
 
@@ -161,14 +215,19 @@ def _broken(exchange: Exchange, error: Exception) -> bytes:
 def _count(exchange: Exchange, opened: Opened) -> None:
     """The usage the provider reported, else our estimate of what went in and came out so far."""
     whole = opened.sum.result()
-    exchange.usage = opened.decoder.usage or settle.estimated(exchange, estimate_output(whole))
-    whole["usage"] = to_openai(exchange.usage, exchange.kind)
+    usage, arrived = opened.decoder.usage, estimate_output(whole)
+    if usage is None:
+        usage = settle.estimated(exchange, arrived)
+    elif exchange.status == "error" and usage.tokens_out < arrived:  # counted by the provider before it was cut
+        usage = replace(usage, output=arrived, reasoning=0, reported=False)
+    exchange.usage = usage
+    whole["usage"] = to_openai(usage, exchange.kind)
     exchange.response = orjson.dumps(whole)
 
 
 def replayed(body: Json, exchange: Exchange) -> bytes:
     """A whole answer as the stream it would have been: one delta per choice, then its end."""
-    head = {k: body[k] for k in ("id", "created", "model", "system_fingerprint") if k in body}
+    head: Json = {k: body[k] for k in ("id", "created", "model", "system_fingerprint") if k in body}
     chat = body.get("object") == "chat.completion"
     head["object"] = "chat.completion.chunk" if chat else "text_completion"
     if _wants_usage(exchange):
@@ -188,5 +247,3 @@ def _delta(choice: Json) -> list[Json]:
     said = {k: v for k, v in choice.items() if k not in {"message", "finish_reason"}}
     end = {"index": choice["index"], "delta": {}, "finish_reason": choice.get("finish_reason")}
     return [{**said, "delta": message, "finish_reason": None}, end]
-
-

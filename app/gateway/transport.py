@@ -1,4 +1,4 @@
-"""HTTP to providers: pooled connections, one immediate retry of a connection that had gone stale, exact cancellation."""
+"""HTTP to providers: pooled connections, one immediate retry of one that had gone stale, exact cancellation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 
-from app.gateway.wire import Outgoing
+from app.gateway.wire import NotConnectedError, Outgoing
 
 CONNECT_S = 5.0
 KEEPALIVE_S = 55.0
@@ -83,14 +83,14 @@ class HttpTransport:
         except aiohttp.ServerDisconnectedError:
             return await self._again(outgoing)
         except (aiohttp.ClientError, asyncio.IncompleteReadError) as error:
-            raise ConnectionError(_said(error)) from error
+            raise _as_os_error(error) from error
 
     async def _again(self, outgoing: Outgoing) -> HttpResponse:
         """A kept-alive connection may be closed by the other side just as it is used: no byte was answered."""
         try:
             return HttpResponse(await self._post(outgoing))
         except aiohttp.ClientError as error:
-            raise ConnectionError(_said(error)) from error
+            raise _as_os_error(error) from error
 
     async def _post(self, outgoing: Outgoing) -> aiohttp.ClientResponse:
         if self._session is None:
@@ -100,6 +100,8 @@ class HttpTransport:
         )
 
 
-def _said(error: Exception) -> str:
+def _as_os_error(error: Exception) -> OSError:
     """What went wrong, without the address: it is the operator's affair."""
-    return "cannot connect" if isinstance(error, aiohttp.ClientConnectorError) else "the connection broke"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return NotConnectedError("cannot connect")
+    return ConnectionError("the connection broke")

@@ -113,6 +113,10 @@ class BadAnswerError(Exception):
     """The provider answered 2xx with something that is no answer (HTML, cut JSON, no choices)."""
 
 
+class NotConnectedError(ConnectionError):
+    """No connection could be made, so that not one byte of the request was sent."""
+
+
 class UpstreamResponse(Protocol):
     """A provider's HTTP response, whatever carried it. Its body is read once: whole by `read`, or by `chunks`."""
 
@@ -138,7 +142,7 @@ class Transport(Protocol):
     """Carries one request to a provider."""
 
     async def __call__(self, outgoing: Outgoing, /) -> UpstreamResponse:
-        """The response, once its head is there; OSError when there is none."""
+        """The response, once its head is there; OSError when there is none, NotConnectedError when nothing was sent."""
 
 
 class Decoder(Protocol):

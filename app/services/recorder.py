@@ -81,10 +81,14 @@ class Recorder:
 
     def sweep(self) -> None:
         """Store what there is now."""
-        with suppress(FileNotFoundError):
+        try:
             for path in sorted(self._folder.glob(f"*{SUFFIX}"), key=lambda p: p.stat().st_mtime_ns):
                 if not self._drain(path):
                     break
+        except FileNotFoundError:
+            pass  # another recorder, or somebody's hand, was quicker
+        except OSError as error:  # a folder that cannot be read now must not end the recorder
+            self._trouble(f"the spool cannot be read ({error.strerror or error})")
         self._speak()
 
     def _drain(self, path: Path) -> bool:
@@ -105,14 +109,17 @@ class Recorder:
         try:
             self._stored += self._store(records) if records else 0
         except Exception as error:  # noqa: BLE001 (whatever the database says, the calls stay spooled)
-            if not self._error:
-                log.warning("calls stay spooled: the database does not take them (%s)", type(error).__name__)
-            self._error = f"the database does not take traces ({type(error).__name__})"
+            self._trouble(f"the database does not take traces ({type(error).__name__})")
             return False
         if self._error:
-            log.warning("the database takes traces again")
+            log.warning("traces are stored again")
         self._error = ""
         return True
+
+    def _trouble(self, said: str) -> None:
+        if not self._error:
+            log.warning("calls stay spooled: %s", said)
+        self._error = said
 
     def _speak(self) -> None:
         """Leave word for the workers, once a second; a full disk must not end the recorder."""

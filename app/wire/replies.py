@@ -20,6 +20,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
 
 JSON_TYPE = (b"content-type", b"application/json")
+# RFC 9110 §8.6: these have no body, and must not tell of an empty one.
+BODILESS = frozenset({204, 304})
 
 
 class Disconnected(Exception):  # noqa: N818 (an event, not a defect)
@@ -74,12 +76,18 @@ def too_large(limit: int) -> Problem:
 async def send_reply(reply: Reply, receive: Receive, send: Send) -> None:
     """Send an answer; a stream ends early, closing its source, when the client hangs up."""
     if reply.chunks is None:
-        head = [*reply.headers, (b"content-length", str(len(reply.body)).encode())]
+        length = [] if reply.status in BODILESS else [(b"content-length", str(len(reply.body)).encode())]
+        head = [*reply.headers, *length]
         await send({"type": "http.response.start", "status": reply.status, "headers": head})
         await send({"type": "http.response.body", "body": reply.body})
         return
-    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-    await _stream(reply.chunks, receive, send)
+    try:
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        await _stream(reply.chunks, receive, send)
+    finally:
+        close = getattr(reply.chunks, "aclose", None)
+        if close is not None:
+            await close()
 
 
 async def _stream(chunks: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
@@ -94,9 +102,6 @@ async def _stream(chunks: AsyncIterator[bytes], receive: Receive, send: Send) ->
     finally:
         watch.cancel()
         pump.cancel()
-        close = getattr(chunks, "aclose", None)
-        if close is not None:
-            await close()
 
 
 async def _pump(chunks: AsyncIterator[bytes], send: Send) -> None:
