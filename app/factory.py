@@ -7,10 +7,12 @@ import logging
 import os
 from collections.abc import Callable
 from functools import cache, partial
+from importlib import import_module
 from typing import Any
 
 from flask_limiter import Limiter
 from flask_limiter.errors import RateLimitExceeded
+from sqlalchemy import Engine
 
 from app import settings as configuration
 from app.gate import Gate
@@ -26,10 +28,10 @@ from app.services.key_use import KeyUse
 from app.services.recorder import SPOOL, Recorder, RecorderThread
 from app.services.revisions import Watcher
 from app.services.rollups import store
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from app.spec.join import bundle
 from app.spec.operations import Index, SpecError
-from app.wire import dialects, limits, pages
+from app.wire import dialects, limits, pages, shared_storage
 from app.wire.call import current
 from app.wire.replies import Message, Receive, Scope, Send
 from app.wire.rules import compile_rules
@@ -107,7 +109,7 @@ def create(
     runtime = Runtime(settings, engine, secrets, index, authenticator)
     runtime.on_change.append(authenticator.forget)
     runtime.services += [Watcher(runtime), KeyUse(runtime)]
-    limiter = _limiter(settings)
+    limiter = _limiter(settings, engine)
     gate = _gate(runtime, limiter)
     runtime.gateway = _gateway(runtime, gate.limits)
     return Application(gate, runtime)
@@ -129,21 +131,38 @@ def _gate(runtime: Runtime, limiter: Limiter) -> Gate:
     dressed = cache(lambda op_id: dress(index.by_id[op_id], runtime.engine, limiter))
     plane, application = sync_plane(index.document, rules, dressed)
     limiter.init_app(application)
+    _refuse_uncounted(limiter)
     application.register_error_handler(RateLimitExceeded, partial(say_limited, limiter=limiter))
     asynchronous = {o.id: handler_of(o) for o in index.by_id.values() if o.plane == "async"}
     planes = {"sync": plane, "async": AsyncPlane(rules, asynchronous.__getitem__)}
-    counter = limits.Limits(limiter.limiter if limiter.enabled else None)
+    counter = limits.Limits(limiter.storage if limiter.enabled else None)
     return Gate(runtime, planes, counter)
 
 
-def _limiter(settings: Settings) -> Limiter:
+def _limiter(settings: Settings, engine: Engine) -> Limiter:
     """One store for both planes: Flask-Limiter owns it, the gate counts in it too."""
+    uri, options = _storage(settings, engine)
+    enabled = settings.rate_limits == "on"
     return Limiter(
-        lambda: current().client,
-        storage_uri=settings.redis_url or "memory://",
-        strategy="fixed-window",
-        enabled=settings.rate_limits == "on",
+        lambda: current().client, storage_uri=uri, storage_options=options, strategy="fixed-window", enabled=enabled
     )
+
+
+def _storage(settings: Settings, engine: Engine) -> tuple[str, Json]:
+    """Memory for one worker; what all workers share for several."""
+    if settings.redis_url:
+        try:
+            import_module("app.wire.redis_storage")  # registers its scheme
+        except ModuleNotFoundError:
+            raise SettingsError("YARDMASTER_REDIS_URL needs the Redis client: pip install 'yardmaster[redis]'") from None
+        return "standby://", {"redis_url": settings.redis_url, "engine": engine}
+    return (f"{shared_storage.SCHEME}://", {"engine": engine}) if settings.workers > 1 else ("memory://", {})
+
+
+def _refuse_uncounted(limiter: Limiter) -> None:
+    """SettingsError when limits are on and their store does not answer: they would hold nobody."""
+    if limiter.enabled and not limiter.storage.check():
+        raise SettingsError("limits are on, but YARDMASTER_REDIS_URL does not answer")
 
 
 Check = Callable[[Index], list[str]]

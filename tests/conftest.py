@@ -56,7 +56,7 @@ def database_url(backend: Template, tmp_path: Path) -> Iterator[str]:
 def settings(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Settings:
     """Settings of this test: its own data directory and database."""
     chosen: dict[str, Any] = {"rate_limits": "off"}
-    for mark in request.node.iter_markers("settings"):
+    for mark in reversed(list(request.node.iter_markers("settings"))):
         chosen |= mark.kwargs
     return Settings(data=tmp_path / "data", database_url=database_url, **chosen)
 

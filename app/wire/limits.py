@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from limits import RateLimitItem, parse_many
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter, RateLimiter
+from limits.storage import MemoryStorage, Storage
 
 from app.problems import Problem
+
+# Counts a hit under a key in a window of so many seconds: the hits so far, and when the window ends (epoch seconds).
+Count = Callable[[str, int], tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,8 @@ class Rate:
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds until the window ends, at least one."""
-        return max(1, math.ceil(self.reset - time.time()))
+        """Whole seconds until the window ends: at least one, at most the window."""
+        return max(1, min(self.window, math.ceil(self.reset - time.time())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +48,20 @@ def parse(text: str, default_key: str = "ip") -> Rule:
 
 
 class Limits:
-    """Counts hits against rules in one store; without a strategy, limits are switched off."""
+    """Counts hits against rules in one store; without a store, limits are switched off."""
 
-    def __init__(self, strategy: RateLimiter | None) -> None:
-        self.enabled = strategy is not None
-        self._strategy = strategy or FixedWindowRateLimiter(MemoryStorage())
-        self.local = isinstance(self._strategy.storage, MemoryStorage)
+    def __init__(self, storage: Storage | None) -> None:
+        self.enabled = storage is not None
+        self._storage = storage or MemoryStorage()
+        self.local = isinstance(self._storage, MemoryStorage)
+        self._count: Count = getattr(self._storage, "count", None) or self._count_in_two
 
     async def hit(self, rule: Rule, *key: str) -> Rate:
         """Count one hit; the tightest of the rule's amounts, with `allowed` false when one is spent."""
         return await self._run(self._hit, rule, key)
 
     async def peek(self, rule: Rule, *key: str) -> Rate:
-        """The same without counting."""
+        """The same without counting: `allowed` is whether one more would be."""
         return await self._run(self._peek, rule, key)
 
     async def _run(self, count: Callable[[Rule, tuple[str, ...]], Rate], rule: Rule, key: tuple[str, ...]) -> Rate:
@@ -66,14 +69,20 @@ class Limits:
         return count(rule, key) if self.local else await asyncio.to_thread(count, rule, key)
 
     def _hit(self, rule: Rule, key: tuple[str, ...]) -> Rate:
-        return min((self._one(i, key, self._strategy.hit(i, *key)) for i in rule.items), key=_tightness)
+        return min((_rate(i, *self._count(i.key_for(*key), i.get_expiry())) for i in rule.items), key=_tightness)
 
     def _peek(self, rule: Rule, key: tuple[str, ...]) -> Rate:
-        return min((self._one(i, key, self._strategy.test(i, *key)) for i in rule.items), key=_tightness)
+        return min((_rate(i, *self._look(i.key_for(*key)), coming=1) for i in rule.items), key=_tightness)
 
-    def _one(self, item: RateLimitItem, key: tuple[str, ...], allowed: bool) -> Rate:
-        stats = self._strategy.get_window_stats(item, *key)
-        return Rate(item.amount, max(0, stats.remaining), stats.reset_time, item.get_expiry(), allowed)
+    def _look(self, key: str) -> tuple[int, float]:
+        return self._storage.get(key), self._storage.get_expiry(key)
+
+    def _count_in_two(self, key: str, expiry: int) -> tuple[int, float]:
+        return self._storage.incr(key, expiry), self._storage.get_expiry(key)
+
+
+def _rate(item: RateLimitItem, hits: int, reset: float, coming: int = 0) -> Rate:
+    return Rate(item.amount, max(0, item.amount - hits), reset, item.get_expiry(), hits + coming <= item.amount)
 
 
 def _tightness(rate: Rate) -> tuple[bool, int]:

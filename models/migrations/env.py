@@ -5,11 +5,11 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, text
 
-from models import gateway, identity, traces
+from models import gateway, identity, limits, traces
 from models.base import WRITE, Base
 
 LOCK = 7_201_914
-MODELS = (gateway, identity, traces)
+MODELS = (gateway, identity, limits, traces)
 
 
 def run() -> None:

@@ -15,6 +15,7 @@ def upgrade() -> None:
     sa.Column('enabled', sa.Boolean(), nullable=False),
     sa.Column('priority', sa.BigInteger(), nullable=False),
     sa.Column('config', sa.JSON(), nullable=False),
+    sa.Column('version', sa.BigInteger(), nullable=False),
     sa.Column('updated_at', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('name', name=op.f('pk_module_states'))
     )
@@ -26,6 +27,15 @@ def upgrade() -> None:
     sa.Column('checked_at', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('name', name=op.f('pk_provider_health'))
     )
+    op.create_table('rate_windows',
+    sa.Column('key', sa.String(length=32), nullable=False),
+    sa.Column('hits', sa.BigInteger(), nullable=False),
+    sa.Column('ends_at', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('key', name=op.f('pk_rate_windows'))
+    )
+    with op.batch_alter_table('rate_windows', schema=None) as batch_op:
+        batch_op.create_index('ix_rate_windows_ends_at', ['ends_at'], unique=False)
+
     op.create_table('revisions',
     sa.Column('id', sa.BigInteger(), autoincrement=False, nullable=False),
     sa.Column('number', sa.BigInteger(), nullable=False),
@@ -212,5 +222,6 @@ def downgrade() -> None:
     op.drop_table('spend_rollups')
     op.drop_table('routes')
     op.drop_table('revisions')
+    op.drop_table('rate_windows')
     op.drop_table('provider_health')
     op.drop_table('module_states')
