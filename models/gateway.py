@@ -20,6 +20,7 @@ class ModuleState(Base):
     enabled: Mapped[bool]
     priority: Mapped[int]
     config: Mapped[dict[str, Any]] = mapped_column(JSON)
+    version: Mapped[int] = mapped_column(default=0)
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
 
 

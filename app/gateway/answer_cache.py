@@ -50,16 +50,24 @@ class AnswerCache:
         self._most_bytes = most_bytes
         self._held: OrderedDict[bytes, tuple[bytes, Kept]] = OrderedDict()
         self._bytes = 0
+        self.hits = 0
+        self.misses = 0
+        self.evicted = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """How many answers are held, and their bytes."""
+        return len(self._held), self._bytes
 
     def get(self, key: bytes) -> tuple[bytes, Kept] | None:
         """The answer's JSON and what is known of it, if still fresh."""
         found = self._held.get(key)
-        if found is None:
-            return None
-        if found[1].expires <= self._clock():
+        if found is None or found[1].expires <= self._clock():
             self._drop(key)
+            self.misses += 1
             return None
         self._held.move_to_end(key)
+        self.hits += 1
         return found
 
     def put(self, key: bytes, raw: bytes, kept: Kept, most: int) -> None:
@@ -71,6 +79,7 @@ class AnswerCache:
         self._bytes += len(raw)
         while len(self._held) > most or self._bytes > self._most_bytes:
             self._drop(next(iter(self._held)))
+            self.evicted += 1
 
     def expiry(self, ttl: float) -> float:
         """When an answer kept now stops being fresh."""

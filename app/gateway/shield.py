@@ -28,6 +28,8 @@ class Shield:
     def __init__(self, counter: Limits) -> None:
         self._limits = counter
         self._buckets = Buckets()
+        self.admitted = 0
+        self.refused = 0
 
     async def admit(self, exchange: Exchange, settings: Mapping[str, Any]) -> None:
         """Count the call; Problem 429 with the wait when there is no room."""
@@ -40,7 +42,9 @@ class Shield:
             rule = Rule((RateLimitItemPerMinute(settings["rpm"]),), ("subject",))
             level = _level(await self._limits.hit(rule, "rateshield", subject))
         exchange.headers += told(level, settings["rpm"])
+        self.admitted += level.admitted
         if not level.admitted:
+            self.refused += 1
             problem = exceeded(Rate(settings["rpm"], 0, 0, 60, allowed=False))
             wait = max(1, ceil(level.wait))
             problem.message = f"Rate limit exceeded. Retry after {wait}s."

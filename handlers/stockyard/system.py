@@ -1,20 +1,74 @@
-"""The server itself: health, status, and its own document."""
+"""The server itself: health, status, its applications, and its own document. None of it waits for the database."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+from app.problems import unauthorized
 from app.runtime import runtime
-from app.services import system
+from app.services import documentation, status, system
+from app.services.documentation import Text
+from app.wire.call import Call
+from app.wire.replies import RawHeaders, Reply, json_reply
 
 Json = dict[str, Any]
+NO_CACHE = (b"cache-control", b"no-cache")
+SAFE: RawHeaders = [
+    (b"content-security-policy", documentation.POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+]
+APPS = (
+    ("proxy", "The model gateway: its modules, providers and routes."),
+    ("observe", "Traces, costs and live traffic of the gateway."),
+)
 
 
-def get_health() -> Json:
+async def get_health(_call: Call) -> Reply:
     """Tell whether the server answers."""
-    return {"status": "ok", "uptime": system.uptime(runtime().started), "version": system.release()}
+    return json_reply({"status": "ok", "uptime": system.uptime(runtime().started), "version": system.release()})
 
 
-def get_api_health() -> Json:
+async def get_api_health(_call: Call) -> Reply:
     """Tell a load balancer whether the server answers."""
-    return {"status": "ok", "product": "yardmaster", "uptime": system.uptime(runtime().started)}
+    return json_reply({"status": "ok", "product": "yardmaster", "uptime": system.uptime(runtime().started)})
+
+
+async def get_status(_call: Call) -> Reply:
+    """Tell how the server is."""
+    return json_reply(await asyncio.to_thread(status.report, runtime()), headers=[NO_CACHE])
+
+
+async def list_apps(_call: Call) -> Reply:
+    """The applications of this server."""
+    apps = [{"name": name, "description": text, "api": f"/api/{name}"} for name, text in APPS]
+    return json_reply({"apps": apps, "count": len(apps)})
+
+
+async def get_document(call: Call, if_none_match: str | None) -> Reply:
+    """The document, unless it is locked and nobody says who is asking."""
+    if runtime().settings.docs == "locked" and call.principal.kind == "anonymous":
+        raise unauthorized("The document is locked here. Send a key as Authorization: Bearer sy_...")
+    return await _serve(call, await asyncio.to_thread(documentation.document, runtime().index), if_none_match)
+
+
+async def get_docs(call: Call, if_none_match: str | None) -> Reply:
+    """The page the document is read on."""
+    page = await asyncio.to_thread(documentation.asset, documentation.PAGE)
+    return await _serve(call, page, if_none_match, SAFE)
+
+
+async def get_docs_asset(call: Call, asset: str, if_none_match: str | None) -> Reply:
+    """A file of that page."""
+    return await _serve(call, await asyncio.to_thread(documentation.asset, asset), if_none_match)
+
+
+async def _serve(call: Call, text: Text, if_none_match: str | None, extra: RawHeaders | None = None) -> Reply:
+    """The text in the form the caller takes, or 304 when it has that already."""
+    body, coding, tag = await asyncio.to_thread(text.form, call.headers.get("accept-encoding", ""))
+    told: RawHeaders = [NO_CACHE, (b"etag", tag.encode()), (b"vary", b"Accept-Encoding"), *(extra or [])]
+    if documentation.holds(tag, if_none_match):
+        return Reply(304, told)
+    media = [(b"content-type", text.media_type.encode()), (b"x-content-type-options", b"nosniff")]
+    coded = [(b"content-encoding", coding.encode())] if coding else []
+    return Reply(200, [*media, *coded, *told], body)

@@ -59,6 +59,13 @@ def provider_for_key(key: str) -> str | None:
     return None if key.startswith(_OWN_KEYS) else _longest(_BY_KEY, key)
 
 
+def builtin_rules() -> list[tuple[str, str]]:
+    """The rules from a model's name to a provider as globs and provider names, in the order they win; `*` is last."""
+    prefixes = sorted(_BY_MODEL.items(), key=lambda rule: (-len(rule[0]), rule[0]))
+    hubs = [(glob, _HUB_PROVIDER) for owner in _HUB_OWNERS for glob in (f"*{owner}*/*", f"*/*{owner}*")]
+    return [*((f"{prefix}*", name) for prefix, name in prefixes), *hubs, ("*", DEFAULT_PROVIDER)]
+
+
 def _longest(rules: dict[str, str], text: str) -> str | None:
     matches = [prefix for prefix in rules if text.startswith(prefix)]
     return rules[max(matches, key=len)] if matches else None
