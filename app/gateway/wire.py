@@ -117,6 +117,10 @@ class NotConnectedError(ConnectionError):
     """No connection could be made, so that not one byte of the request was sent."""
 
 
+class ForbiddenAddressError(NotConnectedError):
+    """A user's address leads where this server does not go; said to its owner, and asked again it says the same."""
+
+
 class UpstreamResponse(Protocol):
     """A provider's HTTP response, whatever carried it. Its body is read once: whole by `read`, or by `chunks`."""
 
