@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,13 +10,14 @@ from hashlib import blake2s
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, String, and_, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.problems import Problem
 from models.base import EPOCH, MICROSECOND, Moment, micros
 
 Json = dict[str, Any]
+LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def _ordered(listing: Listing) -> Select[Any]:
 
 
 def _keyset(session: Session, listing: Listing, window: Window) -> tuple[Sequence[Any], str | None]:
-    """The rows after the cursor: stable whatever is inserted meanwhile, and as fast on the last page as on the first."""
+    """The rows after the cursor: stable whatever is inserted meanwhile, as fast on the last page as on the first."""
     query = _ordered(listing)
     if window.cursor:
         query = query.where(_after(listing, _decode(listing, window.cursor)))
@@ -128,22 +129,29 @@ def _plain(value: Any) -> Any:
 
 
 def _decode(listing: Listing, text: str) -> list[Any]:
+    """The key values a cursor holds. Cursors come from callers: whatever is wrong with one is a 400, never a fault."""
     try:
-        stamp, *values = orjson.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (ValueError, TypeError):
+        stamp, *held = orjson.loads(b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True))
+        values = [_typed(column, value) for column, value in zip(listing.key, held, strict=True)]
+    except (ValueError, TypeError, OverflowError):
         stamp, values = None, []
-    known = [isinstance(v, (int, str)) for v in values]
-    if stamp != _stamp(listing) or len(values) != len(listing.key) or not all(known):
+    if stamp != _stamp(listing):
         raise Problem(400, "The cursor cannot be read, or belongs to another query", code="invalid_cursor")
-    return [_typed(column, value) for column, value in zip(listing.key, values, strict=True)]
+    return values
 
 
 def _typed(column: InstrumentedAttribute[Any], value: Any) -> Any:
+    """The value as the column's type; ValueError when the database could not compare it."""
+    if isinstance(column.type, String) and isinstance(value, str) and "\0" not in value:
+        return value
+    if type(value) is not int or not -LARGEST <= value <= LARGEST or isinstance(column.type, String):
+        raise ValueError("not of the column's type")
     return EPOCH + value * MICROSECOND if isinstance(column.type, Moment) else value
 
 
 def _stamp(listing: Listing) -> str:
     """A short hash of the filters and order, so that a cursor is refused on another query."""
     compiled = listing.query.compile()
-    said = f"{compiled}|{sorted((k, str(v)) for k, v in compiled.params.items())}|{listing.descending}"
+    order = f"{[column.key for column in listing.key]}|{listing.descending}"
+    said = f"{compiled}|{sorted((k, str(v)) for k, v in compiled.params.items())}|{order}"
     return blake2s(said.encode(), digest_size=6).hexdigest()
