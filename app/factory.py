@@ -118,7 +118,7 @@ def create(
 def _gateway(runtime: Runtime, counter: limits.Limits) -> Gateway:
     settings = runtime.settings
     prices = builtin().with_overrides(load_overrides(settings.data / "prices.json"))
-    gateway = Gateway(runtime.engine, settings.data, runtime.secrets, counter, prices)
+    gateway = Gateway(runtime.engine, settings, runtime.secrets, counter, prices)
     runtime.authenticator.provider_of = gateway.provider_of
     runtime.on_change.append(gateway.reload)
     runtime.services.append(gateway)

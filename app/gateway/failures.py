@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from app.gateway.exchange import Exchange
-from app.gateway.wire import NotConnectedError, Refusal, Target, UpstreamResponse
+from app.gateway.wire import ForbiddenAddressError, NotConnectedError, Refusal, Target, UpstreamResponse
 from app.problems import Problem
 from app.security.redact import redact
 
@@ -20,7 +20,7 @@ OPERATORS_FAULT = frozenset({401, 402, 403})
 # Refusals that pass with time; any other 4xx would be said again.
 PASSING = frozenset({408, 425, 429})
 TOO_MANY = 429
-SERVERS_FAULT = 500
+SUCCESS, REDIRECT, SERVERS_FAULT = 200, 300, 500
 CODE = re.compile(r"[a-z_]{1,64}")
 LONGEST_WAIT_S = 86_400.0
 
@@ -44,6 +44,11 @@ class FailureError(Exception):
 
     def __str__(self) -> str:
         return self.problem.message
+
+
+def accepted(response: UpstreamResponse) -> bool:
+    """Whether this may hold an answer. A redirect holds none: the key must not follow it to another host."""
+    return SUCCESS <= response.status < REDIRECT
 
 
 def refused(exchange: Exchange, target: Target, response: UpstreamResponse, raw: bytes) -> FailureError:
@@ -75,6 +80,8 @@ def _told(name: str, status: int, refusal: Refusal) -> dict[str, object]:
 
 def unanswered(target: Target, error: OSError) -> FailureError:
     """No answer, or half of one. Repeated only if nothing was sent: else the provider may have done the work."""
+    if isinstance(error, ForbiddenAddressError):
+        return FailureError(_of(target, 400, error), elsewhere=False, faulty=False, unasked=True)
     unsent = isinstance(error, NotConnectedError)
     return FailureError(_of(target, 502, error), again=unsent, billable=not unsent)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
@@ -17,7 +16,7 @@ from app.gateway.answer_cache import AnswerCache, Kept, key_of
 from app.gateway.attempts import Attempts
 from app.gateway.delivery import as_asked
 from app.gateway.exchange import Exchange, begin
-from app.gateway.failures import impossible, nonsense, refused, timed_out, unanswered
+from app.gateway.failures import accepted, impossible, nonsense, refused, timed_out, unanswered
 from app.gateway.hangup import HangUp
 from app.gateway.modules.catalogue import parse_duration
 from app.gateway.personal import PersonalAccounts
@@ -31,6 +30,7 @@ from app.gateway.wire import Answer, BadAnswerError, Kind, Target, Transport
 from app.problems import Problem
 from app.security.secrets import Secrets
 from app.services.recorder import SPOOL
+from app.settings import Settings
 from app.wire.call import Call
 from app.wire.limits import Limits
 from app.wire.replies import JSON_TYPE, Reply
@@ -49,18 +49,20 @@ STREAM_HEADERS = [
 class Gateway:
     """One worker's gateway. Everything a request consults is in memory; settings are replaced whole by `reload`."""
 
-    def __init__(self, engine: Engine, data: Path, secrets: Secrets, counter: Limits, prices: PriceTable) -> None:
+    def __init__(
+        self, engine: Engine, settings: Settings, secrets: Secrets, counter: Limits, prices: PriceTable
+    ) -> None:
         self._engine = engine
         self._accounts = configuration.accounts()
         self.config = configuration.load(engine, self._accounts)
         self.prices = prices
-        self.transport = HttpTransport()
+        self.transport = HttpTransport(settings.outbound_allowed)
         self.personal = PersonalAccounts(engine, secrets)
         self.attempts = Attempts()
         self.attempts.configure(self.config)
         self.cache = AnswerCache()
         self.shield = Shield(counter)
-        self.spool = Spool(data / SPOOL)
+        self.spool = Spool(settings.data / SPOOL)
         self.tally = Tally()
         self.pace = streams.Pace()
         self._tending: asyncio.Task[None] | None = None
@@ -165,7 +167,7 @@ class Gateway:
             raise timed_out(target) from error
         except OSError as error:
             raise unanswered(target, error) from error
-        if response.status >= 400:  # noqa: PLR2004
+        if not accepted(response):
             raise refused(exchange, target, response, raw)
         try:
             return as_asked(exchange, provider.wire.answer(exchange.kind, raw, target.model))
@@ -173,7 +175,7 @@ class Gateway:
             raise nonsense(target, error) from error
 
     def _carrier(self, target: Target) -> Transport:
-        return target.provider.transport or self.transport
+        return target.provider.transport or (self.transport.guarded if target.guarded else self.transport)
 
     async def _stream(self, exchange: Exchange, targets: Sequence[Target], config: configuration.Config) -> Reply:
         async def attempt(target: Target) -> streams.Opened:

@@ -30,7 +30,7 @@ def targets(exchange: Exchange, config: Config, personal: Mapping[str, Account])
 
 
 def _target(config: Config, account: Account, model: str) -> Target:
-    return Target(_patient(config, account.provider), account.base_url, model, account.key)
+    return Target(_patient(config, account.provider), account.base_url, model, account.key, account.guarded)
 
 
 def _patient(config: Config, provider: Provider) -> Provider:

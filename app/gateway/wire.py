@@ -73,12 +73,16 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where one attempt goes: the provider, its effective address and key, and the model it is asked for."""
+    """Where one attempt goes: the provider, its effective address and key, and the model it is asked for.
+
+    A `guarded` address was chosen by a user, not the operator: it must be a public one.
+    """
 
     provider: Provider
     base_url: str
     model: str
     key: str = field(default="", repr=False)
+    guarded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
