@@ -68,9 +68,11 @@ def document() -> dict[str, Any]:
 
 
 @pytest.fixture
-def application(settings: Settings, document: dict[str, Any]) -> Application:
+def application(settings: Settings, document: dict[str, Any]) -> Iterator[Application]:
     """The application over this test's database; `client` starts and stops it."""
-    return create(settings, document)
+    made = create(settings, document)
+    yield made
+    made.runtime.engine.dispose()
 
 
 @pytest.fixture

@@ -178,4 +178,5 @@ def test_a_redis_that_never_answered_stops_the_start(settings: Settings) -> None
     wrong = f"redis://127.0.0.1:{free_port()}/0"
     with pytest.raises(SettingsError, match="YARDMASTER_REDIS_URL does not answer"):
         create(Settings(data=settings.data, database_url=settings.database_url, redis_url=wrong))
-    create(Settings(data=settings.data, database_url=settings.database_url, redis_url=wrong, rate_limits="off"))
+    off = Settings(data=settings.data, database_url=settings.database_url, redis_url=wrong, rate_limits="off")
+    create(off).runtime.engine.dispose()

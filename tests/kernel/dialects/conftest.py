@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,8 +26,9 @@ def dialect(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def application(settings: Settings, document: dict[str, Any]) -> Application:
+def application(settings: Settings, document: dict[str, Any]) -> Iterator[Application]:
     """The kernel over the miniature document and its own table."""
     made = create(settings, document, miniature.HANDLERS)
     Own.metadata.create_all(made.runtime.engine)
-    return made
+    yield made
+    made.runtime.engine.dispose()

@@ -109,24 +109,24 @@ def test_a_cursor_of_another_query_is_refused(
     refused(client.user.get(f"/{dialect}/things", params={"cursor": cursor, **query}), 400, "invalid_cursor")
 
 
-FORGED = [None, True, 1.5, "x", "a\0b", [], {}, 2**62, 2**63 - 1, -(2**62), 2**64 - 1, 10**30]
+FORGED = [None, True, 1.5, "x", "a\0b", [], {}, 2**62, 2**63 - 1, -(2**62), 2**64 - 1, 1e30]
 
 
 @pytest.mark.parametrize("dialect", CURSORS)
 @pytest.mark.parametrize("sort", ["made", "name"])
 @pytest.mark.parametrize("value", FORGED, ids=str)
-@pytest.mark.parametrize("place", [1, 2])
+@pytest.mark.usefixtures("things")
 def test_a_forged_value_is_refused_or_harmless(
-    client: Client, refused: Refusals, things: list[str], dialect: str, sort: str, value: Any, place: int
+    client: Client, refused: Refusals, dialect: str, sort: str, value: Any
 ) -> None:
     """Well encoded, rightly stamped and of the wrong type or size: a 400, never a fault of the database."""
     cursor = _cursor(client, dialect, sort=sort)
-    held = orjson.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    held[place] = value if value != 10**30 else 1e30
-    forged = urlsafe_b64encode(orjson.dumps(held)).decode().rstrip("=")
-    answer = client.user.get(f"/{dialect}/things", params={"cursor": forged, "sort": sort})
-    if answer.status_code != 200:
-        refused(answer, 400, "invalid_cursor")
+    stamp, *true = orjson.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    for held in ([stamp, value, true[1]], [stamp, true[0], value]):
+        forged = urlsafe_b64encode(orjson.dumps(held)).decode().rstrip("=")
+        answer = client.user.get(f"/{dialect}/things", params={"cursor": forged, "sort": sort})
+        if answer.status_code != 200:
+            refused(answer, 400, "invalid_cursor")
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True, scope="session")
