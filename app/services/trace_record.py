@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -13,11 +14,16 @@ from app.wire.identifiers import identifier
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 CHECK_DIGITS = 8
+RANDOM = 2**80 - 1
 
 
 def trace_id() -> str:
-    """A new trace id: `tr_` and 32 hex digits."""
-    return f"tr_{identifier():032x}"
+    """A new trace id: `tr_` and 32 hex digits.
+
+    The first twelve are the time in milliseconds, as in a UUID of version 7 (RFC 9562 §5.7): ids made in order are
+    stored in order, where random ones would touch a page of the index each.
+    """
+    return f"tr_{time.time_ns() // 1_000_000:012x}{identifier() & RANDOM:020x}"
 
 
 class TraceRecord(NamedTuple):
@@ -64,8 +70,9 @@ class TraceRecord(NamedTuple):
         values: list[Any] = list(self)
         values[_TAGS], values[_DETAILS] = dict(self.tags), dict(self.details)
         # Latin-1 maps any byte to one character, so a body cut inside a character survives unharmed.
-        values[_REQUEST] = self.request_body and self.request_body.decode("latin-1")
-        values[_RESPONSE] = self.response_body and self.response_body.decode("latin-1")
+        for at in _BODIES:
+            if values[at] is not None:
+                values[at] = values[at].decode("latin-1")
         data = orjson.dumps(values)
         return b"%08x %b\n" % (crc32(data), data)
 
@@ -76,7 +83,7 @@ class TraceRecord(NamedTuple):
         if len(check) != CHECK_DIGITS or int(check, 16) != crc32(data):
             raise ValueError("the line does not match its checksum")
         values = orjson.loads(data)
-        for at in (_REQUEST, _RESPONSE):
+        for at in _BODIES:
             if len(values) > at and values[at] is not None:
                 values[at] = values[at].encode("latin-1")
         try:
@@ -89,6 +96,5 @@ class TraceRecord(NamedTuple):
         return f"TraceRecord(id={self.id!r}, model={self.model!r}, status={self.status!r})"
 
 
-_TAGS, _DETAILS, _REQUEST, _RESPONSE = map(
-    TraceRecord._fields.index, ("tags", "details", "request_body", "response_body")
-)
+_TAGS, _DETAILS = map(TraceRecord._fields.index, ("tags", "details"))
+_BODIES = tuple(at for at, name in enumerate(TraceRecord._fields) if name.endswith("_body"))

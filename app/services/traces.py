@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, false, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.gateway.money import nano_from_usd
@@ -23,6 +23,7 @@ Json = dict[str, Any]
 # Filters whose totals are kept as the traces are written; a total by any other is counted, up to this many rows.
 COUNTED = frozenset({"source", "status", "provider", "model", "project"})
 MOST_COUNTED = 10_000
+EVERY = 2**53
 MS = 1_000
 
 
@@ -40,6 +41,11 @@ class Filters:
     tag: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+    @property
+    def timed(self) -> bool:
+        """Whether a span of time is asked for."""
+        return self.since is not None or self.until is not None
 
     def equal(self) -> dict[str, Any]:
         """The filters on a column's value that are set."""
@@ -61,22 +67,37 @@ def find(session: Session, filters: Filters, reach: int) -> Found:
 
     The order is that of their recording, except that a span of time alone is ordered by time: each has its index.
     """
-    equal = filters.equal()
-    query: Select[Any] = select(Trace).where(*(getattr(Trace, name) == value for name, value in equal.items()))
-    key: Sequence[InstrumentedAttribute[Any]] = (Trace.seq,)
+    equal, tagged = filters.equal(), filters.tag is not None
+    if not filters.timed and not tagged and equal.keys() <= COUNTED:
+        total = kept_total(session, equal)
+        return Found(_query(equal) if total else _query(equal).where(false()), (Trace.seq,), total)
+    query, key = _query(equal), (Trace.seq,) if equal or tagged else (Trace.created_at, Trace.seq)
+    counted = query = query.where(*_within(filters), *(_numbered(session, filters) if equal or tagged else ()))
     if filters.tag is not None:
-        query = query.join(TraceTag, TraceTag.seq == Trace.seq).where(TraceTag.tag == tag_ref(*_split(filters.tag)))
-        key = (TraceTag.seq,)
+        held = TraceTag.tag == tag_ref(*_split(filters.tag))
+        query, key = query.join(TraceTag, TraceTag.seq == Trace.seq).where(held), (TraceTag.seq,)
+        counted = query if equal or filters.timed else select(TraceTag.seq).where(held)
+    return Found(query, key, _counted(session, counted, reach))
+
+
+def _query(equal: Json) -> Select[Any]:
+    return select(Trace).where(*(getattr(Trace, name) == value for name, value in equal.items()))
+
+
+def _within(filters: Filters) -> Iterator[ColumnElement[bool]]:
     if filters.since is not None:
-        query = query.where(Trace.created_at >= filters.since)
+        yield Trace.created_at >= filters.since
     if filters.until is not None:
-        query = query.where(Trace.created_at <= filters.until)
-    timed = filters.since is not None or filters.until is not None
-    if timed and not equal and filters.tag is None:
-        key = (Trace.created_at, Trace.seq)
-    kept = not timed and filters.tag is None and equal.keys() <= COUNTED
-    total = kept_total(session, equal) if kept else _counted(session, query, reach)
-    return Found(query, key, total)
+        yield Trace.created_at <= filters.until
+
+
+def _numbered(session: Session, filters: Filters) -> Iterator[ColumnElement[bool]]:
+    """The span of time as a span of numbers, from the index by time: no other index is then read outside it."""
+    if filters.timed:
+        # The limit keeps a planner from walking the primary key instead.
+        inside = select(Trace.seq).where(*_within(filters)).limit(EVERY).subquery()
+        first, last = session.execute(select(func.min(inside.c.seq), func.max(inside.c.seq))).one()
+        yield Trace.seq.between(first or 0, last or 0)
 
 
 def _split(tag: str) -> tuple[str, str]:
@@ -92,7 +113,7 @@ def kept_total(session: Session, equal: Json) -> int:
 
 def _counted(session: Session, query: Select[Any], reach: int) -> int:
     """Counted row by row, so bounded: exact up to the bound, which lies past the end of the page."""
-    some = query.with_only_columns(Trace.seq).limit(max(MOST_COUNTED, reach + 1)).subquery()
+    some = query.with_only_columns(query.selected_columns.seq).limit(max(MOST_COUNTED, reach + 1)).subquery()
     return session.scalar(select(func.count()).select_from(some)) or 0
 
 
