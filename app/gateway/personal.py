@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Engine, select
 
-from app.gateway.config import Account
+from app.gateway.config import Account, addresses
 from app.gateway.providers import PROVIDERS
 from app.gateway.wire import Provider
 from app.security.sealing import UnsealError, unseal
@@ -66,4 +66,5 @@ class PersonalAccounts:
         if known is None and row.base_url is None:
             return None
         provider = known or Provider(row.provider, row.base_url or "", PROVIDERS["openai"].wire)
-        return Account(provider, (row.base_url or provider.base_url).rstrip("/"), key, guarded=row.base_url is not None)
+        url = row.base_url or addresses().get(row.provider) or provider.base_url
+        return Account(provider, url.rstrip("/"), key, guarded=row.base_url is not None)

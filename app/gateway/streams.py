@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
@@ -14,7 +14,7 @@ import orjson
 from app.gateway import settle, sse
 from app.gateway.accumulate import Accumulator
 from app.gateway.exchange import Exchange
-from app.gateway.failures import impossible, nonsense, refused, timed_out, unanswered
+from app.gateway.failures import accepted, impossible, nonsense, refused, timed_out, unanswered
 from app.gateway.usage import estimate_output, to_openai
 from app.gateway.wire import BadAnswerError, Decoder, Json, Target, Transport, UpstreamResponse
 from app.problems import Problem
@@ -45,6 +45,7 @@ class Opened:
     first: list[Json]
     key: str = field(default="", repr=False)
     ended: bool = False
+    broken: BadAnswerError | None = None
     sum: Accumulator = field(default_factory=Accumulator)
 
 
@@ -59,7 +60,7 @@ async def open_stream(exchange: Exchange, target: Target, transport: Transport) 
     try:
         async with asyncio.timeout(provider.timeout):
             response = await transport(outgoing)
-            if response.status >= 400:  # noqa: PLR2004
+            if not accepted(response):
                 raise refused(exchange, target, response, await response.read())  # noqa: TRY301 (closed below)
             return await _begun(exchange, target, response)
     except BaseException as error:
@@ -83,18 +84,35 @@ async def _begun(exchange: Exchange, target: Target, response: UpstreamResponse)
         opened.first = await _next(opened)
     if not opened.first:
         raise BadAnswerError("the stream ended before its first chunk")
+    if opened.broken:  # nothing was passed on yet: another may still do better
+        raise opened.broken
     exchange.first_byte_us = exchange.elapsed_us
     return opened
 
 
 async def _next(opened: Opened) -> list[Json]:
     """The chunks of the next bytes; at the end, those the decoder still held."""
+    if opened.broken:
+        raise opened.broken
     try:
         data = await anext(opened.pieces)
     except StopAsyncIteration:
         opened.ended = True
-        return list(opened.decoder.end())
-    return list(opened.decoder.feed(data))
+        return _decoded(opened, opened.decoder.end())
+    return _decoded(opened, opened.decoder.feed(data))
+
+
+def _decoded(opened: Opened, chunks: Iterable[Json]) -> list[Json]:
+    """The chunks, those before an error in the same bytes included: it is raised when they were passed on."""
+    found: list[Json] = []
+    try:
+        for chunk in chunks:
+            found.append(chunk)  # noqa: PERF402 (what came before an error is kept)
+    except BadAnswerError as error:
+        if not found:
+            raise
+        opened.broken, opened.ended = error, False
+    return found
 
 
 class Sending:
