@@ -134,7 +134,7 @@ def _gate(runtime: Runtime, limiter: Limiter) -> Gate:
     _refuse_uncounted(limiter)
     application.register_error_handler(RateLimitExceeded, partial(say_limited, limiter=limiter))
     asynchronous = {o.id: handler_of(o) for o in index.by_id.values() if o.plane == "async"}
-    planes = {"sync": plane, "async": AsyncPlane(rules, asynchronous.__getitem__)}
+    planes: dict[str, App] = {"sync": plane, "async": AsyncPlane(rules, asynchronous.__getitem__)}
     counter = limits.Limits(limiter.storage if limiter.enabled else None)
     return Gate(runtime, planes, counter)
 

@@ -29,7 +29,8 @@ def release() -> str:
 
 def uptime(started: float) -> str:
     """Time since a monotonic moment, as `2d 5h 30m`; seconds only in the first hour."""
-    left, said = int(time.monotonic() - started), []
+    left = int(time.monotonic() - started)
+    said: list[str] = []
     for unit, seconds in UNITS:
         count, left = divmod(left, seconds)
         if count and len(said) < 3:  # noqa: PLR2004
