@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
+from time import perf_counter
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from app import runtime
+from app.observe import logs
 from app.problems import Problem
 from app.runtime import Runtime
 from app.spec.operations import Match, Operation
@@ -40,7 +42,9 @@ CALL = "yardmaster.call"
 UNREACHABLE = (OperationalError, PoolTimeout)
 PREFLIGHT = {
     "access-control-allow-methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS",
-    "access-control-allow-headers": "Content-Type, Authorization, X-Admin-Key, X-Request-Id, Idempotency-Key, Last-Event-ID",
+    "access-control-allow-headers": (
+        "Content-Type, Authorization, X-Admin-Key, X-Request-Id, Idempotency-Key, Last-Event-ID"
+    ),
     "access-control-max-age": "86400",
 }
 EXPOSED = b"x-request-id, retry-after, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, location, etag"
@@ -60,6 +64,10 @@ class Manners:
         self.headers = [(name.lower().encode(), limits.HEADERS[name]) for name in raw["headers"]]
 
 
+class BrokenOff(Exception):  # noqa: N818 (an event; the failure behind it is in the log)
+    """An answer failed after it began: too late to say anything, so the connection must break, not end well."""
+
+
 class Gate:
     """An ASGI application in front of both planes."""
 
@@ -77,12 +85,15 @@ class Gate:
         sent = headers.get("x-request-id", "")
         request_id = sent if SANE_ID.match(sent) else identifiers.request_id()
         answer = _Answer(send, request_id, headers.get("origin"))
+        method, began = scope["method"], (request_id, _client(scope), perf_counter())
         try:
             await self._serve(scope, headers, answer, receive)
         except Disconnected:
-            log.info("request %s ended before its body did", request_id)
+            answer.status = logs.CLIENT_GONE
         except Exception as error:  # noqa: BLE001 (the last place that can answer)
             await self._refuse(scope, error, answer, receive)
+        finally:
+            logs.answered(method, answer.status, answer.call, began)
 
     async def _serve(self, scope: Scope, headers: dict[str, str], answer: _Answer, receive: Receive) -> None:
         match = self._index.match(_path(scope))
@@ -152,9 +163,10 @@ class Gate:
     async def _refuse(self, scope: Scope, error: Exception, answer: _Answer, receive: Receive) -> None:
         problem = _as_problem(error)
         if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, Problem):
-            log.error("request %s failed: %s", answer.request_id, type(error).__name__, exc_info=error)
+            told = {"request_id": answer.request_id}
+            log.error("a request failed: %s", type(error).__name__, exc_info=error, extra={"fields": told})
         if answer.started:
-            raise error  # too late to say anything: the connection must break, not end well
+            raise BrokenOff from None
         manners = answer.manners or self._manners_at(_path(scope), self._index.match(_path(scope)))
         answer.manners = manners
         if problem.issues:
@@ -175,12 +187,13 @@ class _Answer:
         self.call: Call | None = None
         self.rate: limits.Rate | None = None
         self.started = False
+        self.status = logs.CLIENT_GONE
         self.bodiless = False
 
     async def send(self, message: Message) -> None:
         """Pass a message on; the first one gets the common headers."""
         if message["type"] == "http.response.start":
-            self.started = True
+            self.started, self.status = True, message["status"]
             message["headers"] = [*message.get("headers", ()), *self._common()]
         elif self.bodiless:
             message["body"] = b""

@@ -18,6 +18,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "docs": ("public", "locked"),
     "signup": ("invite", "open"),
     "log_format": ("json", "text"),
+    "log_level": ("debug", "info", "warning", "error"),
 }
 
 

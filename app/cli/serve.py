@@ -15,6 +15,7 @@ from rich.console import Console
 
 from app import settings as configuration
 from app.cli.supervisor import supervise
+from app.observe import logs
 from app.security.secrets import load_or_create
 from app.services.bootstrap import ADMIN_FILE, FirstKeys, prepare
 from app.settings import PREFIX, Settings
@@ -34,6 +35,7 @@ def serve(ctx: click.Context, reload: bool, **options: object) -> None:
     """Run the server."""
     options["data"] = options["data"] or ctx.obj["data"]
     settings = configuration.load(**options)
+    logs.configure(settings)
     _refuse_taken_port(settings)
     secrets = load_or_create(settings.data)
     engine = connect(settings.database)
@@ -63,7 +65,7 @@ def _hand_down(settings: Settings) -> None:
 
 def _server(settings: Settings, reload: bool) -> Granian:
     return Granian(
-        "app.factory:create",
+        "app.cli.supervisor:work",
         factory=True,
         address=settings.host,
         port=settings.port,
@@ -77,7 +79,7 @@ def _server(settings: Settings, reload: bool) -> Granian:
         workers_kill_timeout=DRAIN_S,
         respawn_failed_workers=True,
         reload=reload,
-        log_level=settings.log_level,  # type: ignore[arg-type]
+        **logs.granian(settings),
     )
 
 

@@ -42,6 +42,11 @@ def current() -> Call:
     return _current.get()
 
 
+def running() -> Call | None:
+    """The call this code serves, if it serves one."""
+    return _current.get(None)
+
+
 def enter(call: Call) -> None:
     """Make this the call that `current()` answers, in this task and what it starts."""
     _current.set(call)
