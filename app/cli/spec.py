@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import click
 
 from app.spec import join
 from app.spec.bridge import check as openapi_errors
+from app.spec.lint import lint as findings
 
 
 @click.group()
@@ -26,6 +28,20 @@ def bundle() -> None:
     path = _bundle_path()
     path.write_text(join.dump(join.join()), encoding="utf-8")
     click.echo(f"wrote {path}")
+
+
+@spec.command()
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+def lint(as_json: bool) -> None:
+    """Hold the hand-written parts against the rules under openapi/rules."""
+    found = findings()
+    if as_json:
+        click.echo(json.dumps([finding.as_json() for finding in found], indent=1))
+    else:
+        for finding in found:
+            click.echo(str(finding), err=True)
+        click.echo(f"{len(found)} finding(s)")
+    sys.exit(1 if found else 0)
 
 
 @spec.command()

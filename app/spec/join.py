@@ -11,6 +11,7 @@ from app.spec.weave import weave
 
 Json = dict[str, Any]
 BUNDLE = "openapi.yaml"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class JoinError(Exception):
@@ -24,7 +25,7 @@ def parts() -> Path:
 
 def read(path: Path) -> Json:
     """One YAML part as a mapping; JoinError when it holds anything else."""
-    content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+    content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER) or {}  # noqa: S506 (it is the safe one)
     if not isinstance(content, dict):
         raise JoinError(f"{path} must hold a mapping")
     return content
@@ -35,12 +36,12 @@ def join(folder: Path | None = None) -> Json:
     folder = folder or parts()
     document = read(folder / "root.yaml")
     components: dict[str, Json] = document.setdefault("components", {})
-    for shared in _yaml_under(folder / "shared"):
+    for shared in yaml_under(folder / "shared"):
         _merge(components.setdefault(shared.name.removesuffix(".yaml"), {}), read(shared), shared.name)
-    for schema in _yaml_under(folder / "schemas"):
+    for schema in yaml_under(folder / "schemas"):
         _merge(components.setdefault("schemas", {}), read(schema), schema.name)
     document["paths"] = {}
-    for group in _yaml_under(folder / "paths"):
+    for group in yaml_under(folder / "paths"):
         _merge(document["paths"], read(group), group.name)
     return weave(document)
 
@@ -62,13 +63,14 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-def _yaml_under(folder: Path) -> list[Path]:
+def yaml_under(folder: Path) -> list[Path]:
+    """Every YAML file below a folder, by name; none when there is no such folder."""
     if not folder.is_dir():
         return []
     found: list[Path] = []
     for entry in sorted(folder.iterdir(), key=lambda e: e.name):
         if entry.is_dir():
-            found += _yaml_under(entry)
+            found += yaml_under(entry)
         elif entry.name.endswith(".yaml"):
             found.append(entry)
     return found

@@ -22,7 +22,7 @@ class SpecError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of the document. `security` lists alternatives (an empty one admits anybody); `module` its handler's."""
+    """One operation of the document. `security` lists alternatives; an empty one admits anybody."""
 
     id: str
     method: str
@@ -98,7 +98,7 @@ class Index:
         return Match(node.methods, dict(zip(names, values, strict=True)))
 
     def nearest(self, path: str) -> str:
-        """The dialect that every operation speaks below the longest documented run of leading segments; else the root's."""
+        """The dialect every operation speaks below the longest documented run of leading segments, else the root's."""
         node = self._root
         for segment in _decoded(path, "replace"):
             following = node.children.get(segment) or (node.parameter if segment else None)
