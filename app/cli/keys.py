@@ -28,7 +28,7 @@ from models.identity import ApiKey
 from models.views.auth import ApiKeyView
 
 Json = dict[str, Any]
-SPAN = re.compile(r"([1-9][0-9]{0,9})([smhdw])")
+SPAN = re.compile(r"([1-9][0-9]{0,6})([smhdw])")
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 LONGEST = timedelta(days=36_500)
 NAME = "cli"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from datetime import timedelta
 
 from sqlalchemy import bindparam, or_, update
@@ -22,20 +23,22 @@ class KeyUse:
     def __init__(self, held: Runtime) -> None:
         self._runtime = held
         self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     async def start(self) -> None:
         """Begin writing."""
         self._task = asyncio.create_task(self._write_on())
 
     async def stop(self) -> None:
-        """End, with the last uses written."""
+        """End, with the last uses written; a writing under way is waited for."""
+        self._stopping.set()
         if self._task:
-            self._task.cancel()
-        await self.flush()
+            await self._task
 
     async def _write_on(self) -> None:
-        while True:
-            await asyncio.sleep(INTERVAL_S)
+        while not self._stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), INTERVAL_S)
             await self.flush()
 
     async def flush(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from app.http import Answer, caller, created, page
@@ -11,7 +11,9 @@ from app.runtime import runtime
 from app.services import accounts, provider_keys, user_usage
 from app.services.accounts import Issued, Terms
 from app.services.provider_keys import Brought
+from app.wire.moments import moment
 from app.wire.pages import Listing
+from models.base import now
 from models.identity import ApiKey, ProviderKey, User
 from models.views.auth import ApiKeyView, ProviderKeyView, UserView
 
@@ -195,13 +197,10 @@ def _told(issued: Issued) -> Json:
 
 
 def _future(text: str | None) -> datetime | None:
-    """A moment that is still to come; RFC 3339 knows some that datetime does not, such as leap seconds."""
+    """A moment that is still to come."""
     if text is None:
         return None
-    try:
-        moment = datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise invalid(Issue(("body", "expires_at"), "format", "date-time")) from None
-    if moment <= datetime.now(UTC):
+    when = moment(text)
+    if when <= now():
         raise invalid(Issue(("body", "expires_at"), "exclusiveMinimum", "the present moment"))
-    return moment
+    return when

@@ -223,6 +223,17 @@ def test_a_user_cannot_hoard_keys(ada: Person, refused: Refusals, monkeypatch: p
     assert ada.caller.post(f"{KEYS}/{ada.key_id}/rotate").status_code == 200
 
 
+def test_a_key_expires_in_any_moment_that_rfc_3339_can_write(ada: Person, promised: Promised) -> None:
+    """The document promises `date-time`; leap seconds and the end of time are part of it."""
+    wanted = {
+        "2999-12-31T23:59:60z": "2999-12-31T23:59:59.999Z",
+        "9999-12-31T23:59:59-23:59": "9999-12-31T23:59:59.999Z",
+    }
+    for name, (said, shown) in enumerate(wanted.items()):
+        made = promised(ada.caller.post(KEYS, json={"name": str(name), "expires_at": said}), 201)
+        assert made["expires_at"] == shown
+
+
 def test_keys_page_in_order(ada: Person, promised: Promised) -> None:
     """Oldest first, by cursor as by offset."""
     for n in range(4):
