@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
 from typing import Any
@@ -15,25 +14,26 @@ from flask_limiter.errors import RateLimitExceeded
 from sqlalchemy import Engine
 
 from app import settings as configuration
+from app.gaps import refuse_gaps
 from app.gate import Gate
 from app.gateway.lane import Gateway
 from app.gateway.prices import builtin, load_overrides
 from app.observe import logs
 from app.planes import AsyncPlane, sync_plane
 from app.runtime import Runtime
-from app.security.authenticator import SCHEMES, Authenticator
-from app.security.secrets import load_or_create
 from app.seam import dress, handler_of, say_limited
+from app.security.authenticator import Authenticator
+from app.security.secrets import load_or_create
 from app.services.key_use import KeyUse
 from app.services.recorder import SPOOL, Recorder, RecorderThread
 from app.services.revisions import Watcher
 from app.services.rollups import store
 from app.settings import Settings, SettingsError
 from app.spec.join import bundle
-from app.spec.operations import Index, SpecError
-from app.wire import dialects, limits, pages, shared_storage
+from app.spec.operations import Index
+from app.wire import limits, shared_storage
 from app.wire.call import current
-from app.wire.replies import Message, Receive, Scope, Send
+from app.wire.replies import App, Message, Receive, Scope, Send
 from app.wire.rules import compile_rules
 from models.base import connect
 
@@ -71,8 +71,8 @@ class Application:
         """Start; a worker that cannot must say so, or the server would run it without its services."""
         try:
             await self.start()
-        except Exception as error:  # noqa: BLE001 (whatever it was, this worker is no worker)
-            log.error("worker %d cannot start: %s", os.getpid(), type(error).__name__, exc_info=error)
+        except Exception as error:
+            log.exception("worker %d cannot start: %s", os.getpid(), type(error).__name__)
             return {"type": "lifespan.startup.failed"}
         log.info("worker %d is ready: %d operations", os.getpid(), len(self.runtime.index.by_id))
         return {"type": "lifespan.startup.complete"}
@@ -96,9 +96,7 @@ def worker() -> Application:
     return create(settings)
 
 
-def create(
-    settings: Settings | None = None, document: Json | None = None, handlers: str = "handlers"
-) -> Application:
+def create(settings: Settings | None = None, document: Json | None = None, handlers: str = "handlers") -> Application:
     """A worker's application; SpecError or SettingsError when it could not keep what the document says."""
     settings = settings or configuration.load()
     index = Index(document or bundle(), handlers)
@@ -154,7 +152,7 @@ def _storage(settings: Settings, engine: Engine) -> tuple[str, Json]:
         try:
             import_module("app.wire.redis_storage")  # registers its scheme
         except ModuleNotFoundError:
-            raise SettingsError("YARDMASTER_REDIS_URL needs the Redis client: pip install 'yardmaster[redis]'") from None
+            raise SettingsError("YARDMASTER_REDIS_URL needs a client: pip install 'yardmaster[redis]'") from None
         return "standby://", {"redis_url": settings.redis_url, "engine": engine}
     return (f"{shared_storage.SCHEME}://", {"engine": engine}) if settings.workers > 1 else ("memory://", {})
 
@@ -163,46 +161,3 @@ def _refuse_uncounted(limiter: Limiter) -> None:
     """SettingsError when limits are on and their store does not answer: they would hold nobody."""
     if limiter.enabled and not limiter.storage.check():
         raise SettingsError("limits are on, but YARDMASTER_REDIS_URL does not answer")
-
-
-Check = Callable[[Index], list[str]]
-
-
-def refuse_gaps(index: Index) -> None:
-    """Raise SpecError listing every promise of the document that this server could not keep."""
-    if gaps := [gap for check in CHECKS for gap in check(index)]:
-        raise SpecError("the document has gaps:\n" + "\n".join(f"- {gap}" for gap in gaps))
-
-
-def _dialects(index: Index) -> list[str]:
-    manners = index.document["x-dialects"]
-    wrong = [f"dialect {n}: unknown errors {m['errors']}" for n, m in manners.items() if m["errors"] not in dialects.ENVELOPES]
-    wrong += [f"dialect {n}: unknown pages {m['pages']}" for n, m in manners.items() if m["pages"] not in pages.STYLES]
-    return wrong + [f"dialect {n}: unknown header {h}" for n, m in manners.items() for h in m["headers"] if h not in limits.HEADERS]
-
-
-def _security(index: Index) -> list[str]:
-    used = {(o.id, scheme) for o in index.by_id.values() for r in o.security for scheme in r}
-    return [f"{id_}: no verifier for security scheme {scheme}" for id_, scheme in sorted(used) if scheme not in SCHEMES]
-
-
-def _handlers(index: Index) -> list[str]:
-    missing = []
-    for operation in index.by_id.values():
-        try:
-            handler_of(operation)
-        except SpecError as error:
-            missing.append(str(error))
-    return missing
-
-
-def _planes(index: Index) -> list[str]:
-    wrong = [f"{o.id}: unknown plane {o.plane}" for o in index.by_id.values() if o.plane not in {"sync", "async"}]
-    return wrong + [
-        f"{o.id}: x-limit is enforced on the sync plane only"
-        for o in index.by_id.values()
-        if o.plane == "async" and o.limit not in {"", "exempt"}
-    ]
-
-
-CHECKS: tuple[Check, ...] = (_dialects, _security, _handlers, _planes)

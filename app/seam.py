@@ -22,7 +22,6 @@ from models.base import REVISED, transaction
 READS = frozenset({"get", "head"})
 
 
-
 def handler_of(operation: Operation) -> Callable[..., Any]:
     """The function named by the operation's id (or by what it is an alias of) in its group's module."""
     name = operation.raw.get("x-alias-of", operation.id)
@@ -79,8 +78,10 @@ def _limited(function: Callable[..., flask.Response], operation: Operation, limi
         return function
     rule = limits.parse(operation.limit)
     amounts, scope = operation.limit.partition(";")[0], operation.id
-    limited = limiter.limit(amounts, key_func=lambda: _key(scope, rule), exempt_when=lambda: current().principal.is_admin)
-    dressed: Callable[..., Any] = limited(function)
+    counted = limiter.limit(
+        amounts, key_func=lambda: _key(scope, rule), exempt_when=lambda: current().principal.is_admin
+    )
+    dressed: Callable[..., Any] = counted(function)
     return dressed
 
 

@@ -40,7 +40,7 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup)
 @click.version_option(package_name="yardmaster", prog_name="yardmaster")
-@click.option("--data", type=click.Path(path_type=Path), default=None, help="The data directory [default: ./.yardmaster].")
+@click.option("--data", type=click.Path(path_type=Path), help="The data directory [default: ./.yardmaster].")
 @click.pass_context
 def group(ctx: click.Context, data: Path | None) -> None:
     """One self-hosted server for models, machines, jobs and tickets."""

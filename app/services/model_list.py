@@ -7,6 +7,7 @@ from typing import Any
 
 from app.gateway.config import SANDBOX
 from app.gateway.money import Price
+from app.gateway.prices.table import ANY
 from app.problems import not_found
 from app.runtime import runtime
 from app.security.principals import Principal
@@ -22,7 +23,8 @@ async def reachable(principal: Principal) -> list[Json]:
     names = {principal.provider} if principal.provider else {*gateway.config.accounts, *personal}
     found = [_model(alias, provider or "alias", RELEASED) for alias, (_, provider) in gateway.config.aliases.items()]
     found.append(_model(SANDBOX, SANDBOX, RELEASED))
-    return found + [_priced(p) for name in sorted(names - {SANDBOX}) for p in gateway.prices.rows(name) if p.model != "*"]
+    prices = [price for name in sorted(names - {SANDBOX}) for price in gateway.prices.rows(name)]
+    return found + [_priced(price) for price in prices if price.model != ANY]
 
 
 async def one(principal: Principal, name: str) -> Json:

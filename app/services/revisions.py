@@ -9,7 +9,6 @@ from contextlib import suppress
 from sqlalchemy import select, update
 
 from app.runtime import Runtime
-
 from models.base import REVISED, session, transaction
 from models.gateway import Revision
 

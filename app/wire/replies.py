@@ -70,7 +70,8 @@ async def _next(receive: Receive) -> Message:
 
 def too_large(limit: int) -> Problem:
     """413, naming the limit."""
-    return Problem(413, f"The body is larger than the {limit} bytes this operation takes", headers={"connection": "close"})
+    message = f"The body is larger than the {limit} bytes this operation takes"
+    return Problem(413, message, headers={"connection": "close"})
 
 
 async def send_reply(reply: Reply, receive: Receive, send: Send) -> None:

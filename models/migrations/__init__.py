@@ -10,7 +10,6 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
-
 HERE = Path(__file__).parent
 
 
@@ -40,5 +39,3 @@ def applied(engine: Engine) -> str | None:
 def pending(engine: Engine) -> bool:
     """Whether the database is behind this code."""
     return applied(engine) != ScriptDirectory.from_config(configured()).get_current_head()
-
-
