@@ -68,12 +68,16 @@ class Server:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Callable[..., Server]]:
-    """Yields a function that starts servers; all of them are stopped at the end."""
+    """Yields a function that starts servers; all of them are stopped at the end.
+
+    It takes settings, and `variables`: others of the environment, such as a provider's key.
+    """
     started: list[Server] = []
 
     def start(**settings: Any) -> Server:
         data = Path(settings.pop("data", folder / f"server{len(started)}"))
-        server = _start(data, folder / f"server{len(started)}.log", settings)
+        variables = settings.pop("variables", {})
+        server = _start(data, folder / f"server{len(started)}.log", settings, variables)
         started.append(server)
         _await_health(server)
         return server
@@ -98,12 +102,17 @@ def environment(**settings: Any) -> dict[str, str]:
     return plain | {f"YARDMASTER_{name.upper()}": str(value) for name, value in settings.items()}
 
 
-def _start(data: Path, log: Path, settings: dict[str, Any]) -> Server:
+def _start(data: Path, log: Path, settings: dict[str, Any], variables: dict[str, str]) -> Server:
     port = free_port()
     command = [str(COMMAND), "serve", "--port", str(port), "--data", str(data)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env=environment(**settings), cwd=log.parent, stdout=output, stderr=output, start_new_session=True
+            command,
+            env=environment(**settings) | variables,
+            cwd=log.parent,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     return Server(f"http://127.0.0.1:{port}", port, process.pid, data, log, process)
 
