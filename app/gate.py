@@ -28,6 +28,7 @@ from app.wire.replies import (
     Message,
     RawHeaders,
     Receive,
+    Reply,
     Scope,
     Send,
     json_reply,
@@ -40,14 +41,22 @@ SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 CALL = "yardmaster.call"
 # What a database raises that is away, full or locked: the caller may try again, nothing here is broken.
 UNREACHABLE = (OperationalError, PoolTimeout)
-PREFLIGHT = {
-    "access-control-allow-methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS",
-    "access-control-allow-headers": (
-        "Content-Type, Authorization, X-Admin-Key, X-Request-Id, Idempotency-Key, Last-Event-ID"
-    ),
-    "access-control-max-age": "86400",
-}
-EXPOSED = b"x-request-id, retry-after, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, location, etag"
+# The wildcards spare a page of another origin our naming every header an SDK sends; no browser takes them for
+# Authorization, nor with cookies: `access-control-allow-credentials` is never sent, so a page acts with the keys it was
+# given and never with its visitor's session (Fetch §3.3.5).
+PREFLIGHT: RawHeaders = [
+    (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),
+    (b"access-control-allow-headers", b"Authorization, Content-Type, X-Admin-Key, X-Request-Id, *"),
+    (b"access-control-max-age", b"86400"),
+]
+EXPOSE = (
+    b"access-control-expose-headers",
+    b"x-request-id, retry-after, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, location, etag, *",
+)
+# On every answer: a media type is what it says, and what is kept for one origin is not given to another.
+ALWAYS: RawHeaders = [(b"x-content-type-options", b"nosniff"), (b"vary", b"Origin")]
+# A serialised origin or `null` (RFC 6454 §7.1); anything else is no browser's.
+ORIGIN = re.compile(r"null\Z|[a-z][a-z0-9+.-]*://[!-~]{1,255}\Z")
 
 
 class Manners:
@@ -99,7 +108,7 @@ class Gate:
         match = self._index.match(_path(scope))
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
             await self._count_unmatched(scope, answer, match)
-            await send_reply(_preflight(), receive, answer.send)
+            await send_reply(Reply(204, list(PREFLIGHT)), receive, answer.send)
             return
         if match is None or not _has_method(match, scope["method"]):
             await self._count_unmatched(scope, answer, match)
@@ -200,10 +209,9 @@ class _Answer:
         await self._send(message)
 
     def _common(self) -> RawHeaders:
-        extra: RawHeaders = [(b"x-request-id", self.request_id.encode())]
-        if self._origin:
-            extra += [(b"access-control-allow-origin", self._origin.encode("latin-1")), (b"vary", b"Origin"),
-                      (b"access-control-expose-headers", EXPOSED)]
+        extra: RawHeaders = [(b"x-request-id", self.request_id.encode()), *ALWAYS]
+        if self._origin and ORIGIN.match(self._origin):
+            extra += [(b"access-control-allow-origin", self._origin.encode()), EXPOSE]
         rate = self.call.rate if self.call else self.rate
         if self.manners and rate:
             extra += [(name, tell(rate).encode()) for name, tell in self.manners.headers]
@@ -242,12 +250,6 @@ def _operation(match: Match, scope: Scope, answer: _Answer) -> Operation:
         allowed = ", ".join(sorted(match.methods))
         raise Problem(405, f"This path answers {allowed}", headers={"allow": allowed})
     return match.methods[method]
-
-
-def _preflight() -> Any:
-    reply = json_reply(None, 204, [(k.encode(), v.encode()) for k, v in PREFLIGHT.items()])
-    reply.body = b""
-    return reply
 
 
 def _as_problem(error: Exception) -> Problem:

@@ -80,7 +80,8 @@ def answered(method: str, status: int, call: Call | None, began: tuple[str, str,
 def _level_of(status: int, call: Call | None) -> int:
     if status >= 500:  # noqa: PLR2004 (the server's own failures)
         return logging.WARNING
-    quiet = call is not None and status < 400 and (call.operation.plane == "async" or call.operation.limit == "exempt")  # noqa: PLR2004
+    well = call is not None and status < 400  # noqa: PLR2004 (refusals are told)
+    quiet = well and (call.operation.dialect == "gateway" or call.operation.limit == "exempt")
     return logging.DEBUG if quiet else logging.INFO
 
 

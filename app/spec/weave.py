@@ -38,6 +38,8 @@ REASONS = {
     "504": "The provider did not answer in time.",
 }
 RETRY = {"429", "503"}
+# Headers of every answer of every dialect, and the components that describe them.
+COMMON = {"X-Request-Id": "RequestId", "X-Content-Type-Options": "ContentTypeOptions"}
 
 
 def operations(document: Json) -> Iterator[tuple[str, str, Json]]:
@@ -129,7 +131,7 @@ def _refusal(document: Json, dialect: str, status: str) -> Json:
 
 
 def _header_refs(manners: Json) -> Json:
-    names = {"X-Request-Id": "RequestId"} | {name: name.replace("-", "") for name in manners["headers"]}
+    names = COMMON | {name: name.replace("-", "") for name in manners["headers"]}
     return {name: {"$ref": f"#/components/headers/{component}"} for name, component in names.items()}
 
 

@@ -69,6 +69,6 @@ async def _serve(call: Call, text: Text, if_none_match: str | None, extra: RawHe
     told: RawHeaders = [NO_CACHE, (b"etag", tag.encode()), (b"vary", b"Accept-Encoding"), *(extra or [])]
     if documentation.holds(tag, if_none_match):
         return Reply(304, told)
-    media = [(b"content-type", text.media_type.encode()), (b"x-content-type-options", b"nosniff")]
+    media = [(b"content-type", text.media_type.encode())]
     coded = [(b"content-encoding", coding.encode())] if coding else []
     return Reply(200, [*media, *coded, *told], body)
