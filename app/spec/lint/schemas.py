@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from app.spec.lint.sources import Place, Sources
+from app.spec.weave import COMMON
 
 Json = dict[str, Any]
 Found = Iterator[tuple[Place, str]]
 KINDS = frozenset({"type", "$ref", "enum", "const", "allOf", "anyOf", "oneOf", "not", "if", "required"})
-# What weaving refers to in every operation.
-WOVEN = ("RequestId", "RetryAfter", "WwwAuthenticate")
+# What weaving refers to.
+WOVEN = (*COMMON.values(), "RetryAfter", "WwwAuthenticate")
 LOW, HIGH = frozenset({"minimum", "exclusiveMinimum"}), frozenset({"maximum", "exclusiveMaximum"})
 # Formats whose grammar has no place for a NUL.
 PLAIN_FORMATS = frozenset({"uuid", "date", "date-time", "email", "uri", "ipv4", "ipv6", "uri-reference", "byte"})
