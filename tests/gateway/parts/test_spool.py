@@ -1,0 +1,241 @@
+"""The spool and its recorder: whatever crashes between them, each call is stored once."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.gateway.spool import Spool
+from app.services.recorder import STATUS, Recorder, read_status
+from app.services.trace_record import TraceRecord
+
+
+class Store:
+    """A database that keeps each trace once, and may refuse."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.asked = 0
+        self.refusing = False
+
+    def __call__(self, records: Sequence[TraceRecord]) -> int:
+        """Store; how many were new."""
+        if self.refusing:
+            raise ConnectionError("away")
+        self.asked += len(records)
+        fresh = [r.id for r in records if r.id not in self.ids]
+        self.ids += fresh
+        return len(fresh)
+
+
+def call(n: int, **fields: object) -> TraceRecord:
+    """A finished call."""
+    return TraceRecord(f"tr_{n}", n, "r", "chat.completion", "openai", "m", "ok", **fields)  # type: ignore[arg-type]
+
+
+def numbers(count: int) -> list[str]:
+    """The ids of that many calls."""
+    return [f"tr_{n}" for n in range(count)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A spool folder."""
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def spool(folder: Path) -> Iterator[Spool]:
+    """An open spool of small segments."""
+    opened = Spool(folder, segment_bytes=1000)
+    opened.open()
+    yield opened
+    opened.close()
+
+
+def test_calls_are_stored_across_segments(spool: Spool, folder: Path) -> None:
+    """A full segment is closed, recorded and removed; the open one stays."""
+    store = Store()
+    recorder = Recorder(folder, store)
+    for n in range(50):
+        spool.append(call(n))
+        recorder.sweep() if n % 7 == 0 else None
+    recorder.sweep()
+    assert sorted(store.ids) == sorted(numbers(50))
+    assert len(list(folder.glob("*.spool"))) == 1
+
+
+def test_a_database_away_loses_nothing(spool: Spool, folder: Path) -> None:
+    """And the recorder says so, until it is back."""
+    store = Store()
+    recorder = Recorder(folder, store)
+    store.refusing = True
+    for n in range(30):
+        spool.append(call(n))
+    recorder.sweep()
+    assert "does not take traces (ConnectionError)" in read_status(folder).trouble
+    store.refusing = False
+    recorder._spoke = 0.0
+    recorder.sweep()
+    assert (store.ids, read_status(folder).trouble) == (numbers(30), "")
+
+
+def test_a_recorder_that_died_is_replayed_without_harm(spool: Spool, folder: Path) -> None:
+    """The next one begins at the first line: what was stored is sent again and passed over."""
+    store = Store()
+    for n in range(5):
+        spool.append(call(n))
+    Recorder(folder, store).sweep()
+    spool.append(call(5))
+    Recorder(folder, store).sweep()
+    assert (store.ids, store.asked) == (numbers(6), 11)
+
+
+@given(st.integers(0, 400), st.lists(st.binary(max_size=40), max_size=3))
+def test_a_torn_line_costs_only_itself(tmp_path_factory: pytest.TempPathFactory, cut: int, noise: list[bytes]) -> None:
+    """A crash in the middle of a write: every whole line before and after is stored."""
+    folder = tmp_path_factory.mktemp("torn")
+    lines = [call(n, response_body=bytes(range(256))).to_line() for n in range(3)]
+    torn = lines[1][: min(cut, len(lines[1]) - 2)]
+    rest = b"".join(part.replace(b"\n", b"") + b"\n" for part in noise)
+    (folder / "1-a.spool").write_bytes(lines[0] + torn.replace(b"\n", b"") + b"\n" + rest + lines[2])
+    store = Store()
+    Recorder(folder, store).sweep()
+    assert store.ids == ["tr_0", "tr_2"]
+    assert list(folder.glob("*.spool")) == []
+
+
+def test_a_line_still_being_written_is_waited_for(folder: Path) -> None:
+    """Half a line of a living writer is not torn."""
+    folder.mkdir()
+    path, store = folder / "1-a.spool", Store()
+    recorder = Recorder(folder, store)
+    line = call(0).to_line()
+    with path.open("wb", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(line[:30])
+        recorder.sweep()
+        assert store.ids == []
+        file.write(line[30:])
+        recorder.sweep()
+        assert (store.ids, path.exists()) == (["tr_0"], True)
+    recorder.sweep()
+    assert not path.exists()
+
+
+def test_any_call_survives_its_line() -> None:
+    """Bodies are bytes, cut anywhere; text may be anything but half a character."""
+
+    @given(st.binary(), st.text(st.characters(exclude_categories=["Cs"])), st.none() | st.integers(-(2**63), 2**63 - 1))
+    def survives(body: bytes, error: str, cost: int | None) -> None:
+        record = call(0, request_body=body, error=error, cost_nano=cost, tags={error: "x"})
+        assert TraceRecord.from_line(record.to_line()) == record
+
+    survives()
+
+
+def test_two_recorders_take_turns(spool: Spool, folder: Path) -> None:
+    """One works, the other waits, and takes over within a second when the first ends."""
+    first, second = Store(), Store()
+    stops = [threading.Event(), threading.Event()]
+    threads = [
+        threading.Thread(target=Recorder(folder, s).run, args=(e,)) for s, e in zip((first, second), stops, strict=True)
+    ]
+    threads[0].start()
+    until((folder / STATUS).exists)
+    threads[1].start()
+    spool.append(call(0))
+    until(lambda: first.ids == ["tr_0"])
+    assert second.ids == []
+    stops[0].set()
+    threads[0].join()
+    spool.append(call(1))
+    until(lambda: "tr_1" in second.ids)
+    stops[1].set()
+    threads[1].join()
+    assert first.ids == ["tr_0"]
+
+
+def until(true: object, within: float = 3.0) -> None:
+    """Wait for it."""
+    deadline = time.monotonic() + within
+    while not true():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _write_and_die(folder: Path) -> None:
+    spool = Spool(folder)
+    spool.open()
+    for n in range(100):
+        spool.append(call(n))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_writer_killed_leaves_everything_it_finished(folder: Path) -> None:
+    """What `append` returned from is stored, and the dead writer's segment removed."""
+    process = multiprocessing.get_context("fork").Process(target=_write_and_die, args=(folder,))
+    process.start()
+    process.join()
+    store = Store()
+    Recorder(folder, store).sweep()
+    assert (store.ids, list(folder.glob("*.spool"))) == (numbers(100), [])
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_a_disk_that_refuses_is_waited_for(
+    spool: Spool, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Even when it takes half a line first: nothing is lost, nothing twice, and memory is bounded."""
+    write, room = os.write, [300]
+
+    def small(fd: int, data: bytes) -> int:
+        if room[0] <= 0:
+            raise OSError(number, os.strerror(number))
+        taken = write(fd, data[: room[0]])
+        room[0] -= taken
+        return taken
+
+    monkeypatch.setattr(os, "write", small)
+    for n in range(20):
+        spool.append(call(n))
+    assert spool.waiting > 10
+    assert os.strerror(number) in spool.disk_error
+    room[0] = 10**9
+    spool.retry()
+    assert (spool.waiting, spool.disk_error) == (0, "")
+    store = Store()
+    Recorder(folder, store).sweep()
+    assert sorted(store.ids) == sorted(numbers(20))
+
+
+def test_what_waits_for_the_disk_is_bounded(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest go, and are counted."""
+    monkeypatch.setattr("app.gateway.spool.MOST_HELD", 10)
+    monkeypatch.setattr(os, "write", lambda *_: 0)
+    for n in range(15):
+        spool.append(call(n))
+    assert (spool.waiting, spool.lost) == (10, 5)
+
+
+def test_a_folder_that_vanished_is_made_again(spool: Spool, folder: Path) -> None:
+    """Lines must not go on into a file that no longer has a name."""
+    spool.append(call(0))
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    spool.append(call(1))
+    store = Store()
+    Recorder(folder, store).sweep()
+    assert store.ids == ["tr_1"]
