@@ -29,18 +29,18 @@ class Brought:
 
 
 def check_host(provider: str, base_url: str | None, settings: Settings) -> None:
-    """A 400 Problem when the URL is not for us to call, or is missing where only it says where the provider is.
+    """A 422 Problem when the URL is not for us to call, or is missing where only it says where the provider is.
 
     Resolves names, which may take seconds: call it before the transaction's first statement.
     """
     if base_url is None:
         if provider_named(provider) is None:
-            raise Problem(400, f"base_url is required: no provider is called {provider}", details={"field": "base_url"})
+            raise Problem(422, f"base_url is required: no provider is called {provider}", details={"field": "base_url"})
         return
     try:
         refuse_private(base_url, settings.outbound_allowed)
     except RefusedAddressError as error:
-        raise Problem(400, f"base_url cannot be used: {error}", details={"field": "base_url"}) from None
+        raise Problem(422, f"base_url cannot be used: {error}", details={"field": "base_url"}) from None
 
 
 def of_user(user_id: int) -> Select[ProviderKey]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from app.http import Answer, caller, created, page
-from app.problems import Issue, forbidden, invalid, unauthorized
+from app.problems import Problem, forbidden, unauthorized
 from app.runtime import runtime
 from app.services import accounts, provider_keys, user_usage
 from app.services.accounts import Issued, Terms
@@ -202,5 +202,5 @@ def _future(text: str | None) -> datetime | None:
         return None
     when = moment(text)
     if when <= now():
-        raise invalid(Issue(("body", "expires_at"), "exclusiveMinimum", "the present moment"))
+        raise Problem(422, "expires_at must be to come", details={"field": "expires_at"})
     return when
