@@ -57,9 +57,11 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def abort(self) -> None:
-        """Close the socket at once, whatever is under way."""
-        self._answer = None
+        """Close the socket at once; whoever waits for an answer is told."""
+        answer, self._answer = self._answer, None
         self._transport.abort()
+        if answer is not None:
+            answer.lost(ConnectionAbortedError())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the transport."""
@@ -74,8 +76,8 @@ class Connection(asyncio.Protocol):
         try:
             complete = answer.feed(data)
         except OSError as error:
-            self.abort()
             answer.fail(error)
+            self.abort()
             return
         if complete:
             self._finish(answer)

@@ -56,7 +56,7 @@ def _bracketed(host: str) -> str:
 def render(first_lines: bytes, outgoing: Outgoing) -> bytes:
     """The whole request; NotConnectedError for a header that would break out of its line."""
     fields = "".join([f"{name}: {value}\r\n" for name, value in outgoing.headers.items()])
-    if _FIELDS.fullmatch(fields) is None:
+    if _FIELDS.fullmatch(fields) is None or fields.count("\n") != len(outgoing.headers):
         raise NotConnectedError("a header of the request holds characters no header can carry")
     body = outgoing.body
     return b"%b%bcontent-length: %d\r\n\r\n%b" % (first_lines, fields.encode("latin-1"), len(body), body)

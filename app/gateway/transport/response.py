@@ -136,8 +136,8 @@ class HttpResponse:
             self.fail(StaleError(BROKEN))
 
     def fail(self, error: OSError) -> None:
-        """Let whoever reads see the error, after what had arrived by then."""
-        self._error = error
+        """Let whoever reads see the first error, after what had arrived by then."""
+        self._error = self._error or error
         self._wake()
 
     @property
