@@ -10,7 +10,7 @@ from support.envelopes import Refusals
 from support.people import Promised
 
 MODULES = "/api/proxy/modules"
-BULK = f"{MODULES}/bulk"
+BULK = "/api/proxy/modules/bulk"
 
 
 def states(admin: Any) -> dict[str, bool]:

@@ -16,6 +16,7 @@ from support.provider import Upstream, upstream
 from support.servers import free_port
 
 LIST = "/api/proxy/providers"
+CHECK = "/api/proxy/providers/openai/check"
 SECRET = "sk-canary-0123456789abcdef"
 QUESTION = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}]}
 
@@ -84,7 +85,7 @@ def test_what_a_provider_answers_is_judged(
 ) -> None:
     """The person on call acts on these words."""
     openai.status, openai.headers = status, {"location": f"{openai.base_url}/elsewhere"}
-    body = client.admin.post(f"{LIST}/openai/check").json()
+    body = client.admin.post(CHECK).json()
     assert (body["status"], body["error"]) == (verdict, said)
     assert len(openai.heard) == 1, "a redirect would carry the key to another host"
     assert seen(client, "openai")["error"] == said
@@ -97,7 +98,7 @@ def test_a_provider_that_is_not_there_is_unreachable(
     account = client.application.runtime.gateway.config.accounts["sandbox"]
     gone = type(account)(PROVIDERS["openai"], f"http://127.0.0.1:{free_port()}/v1", SECRET)
     monkeypatch.setitem(client.application.runtime.gateway.config.accounts, "openai", gone)
-    response = client.admin.post(f"{LIST}/openai/check")
+    response = client.admin.post(CHECK)
     body = promised(response)
     assert (body["status"], body["error"]) == ("unreachable", "cannot connect")
     assert SECRET not in response.text
@@ -107,7 +108,7 @@ def test_a_silent_provider_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, op
     """One that never answers must not hold the page."""
     monkeypatch.setattr(probes, "TIMEOUT_S", 0.2)
     openai.delay = 1.0
-    body = client.admin.post(f"{LIST}/openai/check").json()
+    body = client.admin.post(CHECK).json()
     assert (body["status"], body["error"]) == ("unreachable", "no answer within 0.2 s")
     assert body["latency_ms"] < 1000
 
@@ -120,14 +121,14 @@ def test_the_sandbox_is_really_asked(admin: Any, promised: Promised) -> None:
 def test_a_check_of_what_is_not_there_is_refused(client: Client, refused: Refusals) -> None:
     """404 for a name nobody has, 409 with the missing setting for one that waits to be set up."""
     refused(client.admin.post(f"{LIST}/nonsense/check"), 404, "not_found")
-    body = refused(client.admin.post(f"{LIST}/openai/check"), 409, "conflict")
+    body = refused(client.admin.post(CHECK), 409, "conflict")
     assert "OPENAI_API_KEY" in body["error"]["message"]
     refused(client.user.post(f"{LIST}/sandbox/check"), 403, "forbidden")
 
 
 def test_an_open_circuit_shows_everywhere(openai: Upstream, client: Client) -> None:
     """The list, the module and the status must not tell three stories."""
-    client.admin.post(f"{LIST}/openai/check")
+    client.admin.post(CHECK)
     client.admin.put("/api/proxy/modules/retrypilot", json={"enabled": False})
     client.admin.put("/api/proxy/modules/failover", json={"circuit_breaker": {"failure_threshold": 1}})
     openai.status = 500
