@@ -5,6 +5,7 @@ model and answers every later one; `upstream.seen("gpt-x")` tells what arrived a
 say (all optional):
 
 - `status`, `error`, `headers`: a refusal, its error object, extra response headers
+- `@KEY@` in any text: the key it was called with
 - `delay`: seconds before the head; `hang`: no answer at all; `close`: the connection ends instead of an answer
 - `raw`, `type`: these bytes instead of an answer; `truncate`, `reset`: only half a body, then FIN or RST
 - `text`, `tools`, `usage`, `model`, `body`: the content, how many tool calls, the usage (None: unreported), the rest
@@ -62,7 +63,9 @@ class Behaviour:
             "end": "open",
         }
         self.seen.setdefault(model, []).append(record)
-        return steps.pop(0) if len(steps) > 1 else steps[0], record
+        step = steps.pop(0) if len(steps) > 1 else steps[0]
+        sent = headers.get("authorization", "").removeprefix("Bearer ")
+        return json.loads(json.dumps(step).replace("@KEY@", sent)), record
 
 
 class Connection:
@@ -166,17 +169,18 @@ class Connection:
             self.writer.write(b"%x\r\n%b\r\n" % (len(part), part))
             await self._wait(step.get("pause", 0.1 if "pieces" in step else 0))
         if "frames" in step:
-            return await self._interrupt(step.get("then", "close"))
+            return await self._interrupt(step, step.get("then", "close"))
         self.writer.write(b"0\r\n\r\n")
         await self.writer.drain()
         return True
 
-    async def _interrupt(self, how: str) -> bool:
+    async def _interrupt(self, step: Json, how: str) -> bool:
         if how in BREAKS:
             return self._break(how)
         if how == "hang":
             await self._wait(3600)
-        part = sse({"error": {"message": "overloaded in the middle", "type": "server_error", "code": "overloaded"}})
+        error = {"message": "overloaded in the middle", "type": "server_error", "code": "overloaded"}
+        part = sse({"error": error | step.get("error", {})})
         self.writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(part), part))
         await self.writer.drain()
         return True
