@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,10 @@ import yaml
 from app.outbound.addresses import allowance
 
 PREFIX = "YARDMASTER_"
+DATABASE_FILE = "yardmaster.db"
+# What people write for PostgreSQL, and the driver that is installed for it.
+DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
+ADMIN_KEY = re.compile(r"sy_admin_[A-Za-z0-9_-]{32,200}\Z")
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "rate_limits": ("on", "off"),
     "docs": ("public", "locked"),
@@ -47,7 +53,10 @@ class Settings:
     @property
     def database(self) -> str:
         """The SQLAlchemy URL in force: the operator's, or SQLite in the data directory."""
-        return self.database_url or f"sqlite:///{(self.data / 'yardmaster.db').resolve()}"
+        if not self.database_url:
+            return f"sqlite:///{(self.data / DATABASE_FILE).resolve()}"
+        scheme, colon, rest = self.database_url.partition(":")
+        return DRIVERS.get(scheme, scheme) + colon + rest
 
     @property
     def outbound_allowed(self) -> tuple[str, ...]:
@@ -74,6 +83,14 @@ def load(environ: Mapping[str, str] = os.environ, file: Path | None = None, **ov
     return Settings(**{name: _typed(name, value) for name, value in values.items()})
 
 
+def misspelt(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """A sentence for each variable that is no setting but nearly is one; others may belong to somebody else."""
+    known = [PREFIX + f.name.upper() for f in fields(Settings)]
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    near = {name: get_close_matches(name, known, n=1, cutoff=0.85) for name in unknown}
+    return [f"{name} is no setting; did you mean {meant[0]}?" for name, meant in near.items() if meant]
+
+
 def _from_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
@@ -91,6 +108,8 @@ def _typed(name: str, value: Any) -> Any:
         return Path(str(value)).expanduser()
     if name in {"port", "workers"}:
         return _whole(name, value)
+    if name == "admin_key" and value and not ADMIN_KEY.match(str(value)):
+        raise SettingsError(f"{PREFIX}ADMIN_KEY must be sy_admin_ and at least 32 letters, digits, - or _")
     if name == "outbound_allow":
         return _allowances(value)
     if name in CHOICES and _word(value) not in CHOICES[name]:

@@ -22,6 +22,8 @@ NAMES = {
     "pk": "pk_%(table_name)s",
 }
 BUSY_TIMEOUT_S = 30.0
+# A database behind a dead route would otherwise be waited for as long as TCP does, two minutes.
+CONNECT_TIMEOUT_S = 10
 WRITE = "yardmaster_write"
 # Set in a session's `info` by a transaction that other workers must notice.
 REVISED = "revised"
@@ -74,7 +76,8 @@ def session() -> Session:
 def connect(url: str, *, pool_size: int = 20) -> Engine:
     """An engine for the URL; on SQLite with WAL, foreign keys, and transactions that begin when we say."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
+        options = {"connect_timeout": CONNECT_TIMEOUT_S}
+        return create_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, connect_args=options)
     engine = create_engine(url, pool_size=pool_size, max_overflow=pool_size, connect_args={"timeout": BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -16,6 +17,18 @@ COMMANDS = {
     "prices": "Show and import model prices.",
     "spec": "Work on the OpenAPI document.",
 }
+
+
+# By name, so that `--help` need not import them.
+REFUSALS = frozenset(
+    {
+        "app.settings.SettingsError",
+        "app.security.secrets.SecretsError",
+        "app.services.premises.PremisesError",
+        "app.spec.operations.SpecError",
+        "app.gateway.prices.importer.PriceFileError",
+    }
+)
 
 
 class LazyGroup(click.Group):
@@ -50,11 +63,16 @@ def group(ctx: click.Context, data: Path | None) -> None:
 
 def main() -> None:
     """The console script: known failures are one sentence and exit code 1, never a traceback."""
-    from app.security.secrets import SecretsError  # noqa: PLC0415 (keeps `--help` quick)
-    from app.settings import SettingsError  # noqa: PLC0415
-
+    os.umask(0o077)  # what the server writes is its owner's alone
     try:
         group(standalone_mode=True)
-    except (SettingsError, SecretsError) as error:
+    except Exception as error:
+        if not is_refusal(error):
+            raise
         click.echo(f"yardmaster: {error}", err=True)
         sys.exit(1)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether an exception is one of the known reasons not to start, whose message is a sentence for the operator."""
+    return f"{type(error).__module__}.{type(error).__qualname__}" in REFUSALS

@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
-from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
 from granian.http import HTTP1Settings
+from granian.server import MPServer
 from rich.console import Console
 
 from app import settings as configuration
 from app.cli.supervisor import supervise
 from app.observe import logs
-from app.security.secrets import load_or_create
-from app.services.bootstrap import ADMIN_FILE, FirstKeys, prepare
+from app.services.bootstrap import FirstKeys, open_up
+from app.services.premises import ADMIN_FILE
 from app.settings import PREFIX, Settings
-from models.base import connect
 
+log = logging.getLogger("yardmaster.serve")
 DRAIN_S = 30
 
 
 @click.command()
 @click.option("--host", default=None, help="The address to listen on [default: 127.0.0.1].")
 @click.option("--port", type=int, default=None, help="The port to listen on [default: 4200].")
-@click.option("--data", type=click.Path(path_type=Path), default=None, help="The data directory [default: ./.yardmaster].")
+@click.option(
+    "--data", type=click.Path(path_type=Path), default=None, help="The data directory [default: ./.yardmaster]."
+)
 @click.option("--workers", type=int, default=None, help="How many worker processes [default: 1].")
 @click.option("--reload", is_flag=True, help="Restart the workers when the code changes.")
 @click.pass_context
-def serve(ctx: click.Context, reload: bool, **options: object) -> None:
+def serve(ctx: click.Context, /, *, reload: bool, **options: Any) -> None:
     """Run the server."""
     options["data"] = options["data"] or ctx.obj["data"]
     settings = configuration.load(**options)
     logs.configure(settings)
+    for sentence in configuration.misspelt():
+        log.warning(sentence)
     _refuse_taken_port(settings)
-    secrets = load_or_create(settings.data)
-    engine = connect(settings.database)
-    first = prepare(settings, engine, secrets)
-    engine.dispose()
-    _greet(settings, first)
+    _greet(settings, open_up(settings))
     _hand_down(settings)
     sys.exit(supervise(settings, lambda: _server(settings, reload).serve()))
 
@@ -63,8 +65,8 @@ def _hand_down(settings: Settings) -> None:
         os.environ[PREFIX + name.upper()] = str(getattr(settings, name))
 
 
-def _server(settings: Settings, reload: bool) -> Granian:
-    return Granian(
+def _server(settings: Settings, reload: bool) -> MPServer:
+    return MPServer(
         "app.cli.supervisor:work",
         factory=True,
         address=settings.host,
@@ -100,4 +102,5 @@ def _greet(settings: Settings, first: FirstKeys) -> None:
 
 def _curl(base: str, key: str) -> str:
     body = '{"model": "sandbox", "messages": [{"role": "user", "content": "Hello"}]}'
-    return f"curl {base}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{body}'"
+    headers = f"-H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
+    return f"curl {base}/v1/chat/completions {headers} -d '{body}'"

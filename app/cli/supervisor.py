@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import signal
 import sys
@@ -10,8 +11,11 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+import click
+
+from app.cli import is_refusal
 from app.services.recorder import SPOOL, Recorder
 from app.services.rollups import store
 from app.settings import Settings
@@ -21,7 +25,11 @@ if TYPE_CHECKING:
     from app.factory import Application
 
 PR_SET_PDEATHSIG = 1
+# Longer than workers are given to finish their answers: who is still there then is stuck, and all is spooled.
+OVERDUE_S = 45.0
 MASTER = "YARDMASTER_MASTER_PID"
+# Shared with every process forked from this one: 1 once a worker found that it can never start.
+_refused = mmap.mmap(-1, 1)
 
 
 def supervise(settings: Settings, serve: Callable[[], None]) -> int:
@@ -32,10 +40,11 @@ def supervise(settings: Settings, serve: Callable[[], None]) -> int:
     top = os.getpid()
     child = os.fork()
     if child == 0:
+        os.setpgid(0, 0)
         follow(top)
         os.environ[MASTER] = str(os.getpid())
         serve()
-        sys.exit(0)
+        sys.exit(_refused[0])
     stop = threading.Event()
     recorder = Recorder(settings.data / SPOOL, partial(store, connect(settings.database)))
     thread = threading.Thread(target=recorder.run, args=(stop,), name="recorder", daemon=True)
@@ -49,7 +58,13 @@ def supervise(settings: Settings, serve: Callable[[], None]) -> int:
 
 
 def _pass_on(child: int, number: int, _frame: FrameType | None) -> None:
-    os.kill(child, signal.SIGTERM if number == signal.SIGINT else number)
+    if number == signal.SIGHUP:
+        os.kill(child, number)
+        return
+    os.kill(child, signal.SIGTERM)
+    overdue = threading.Timer(OVERDUE_S, os.killpg, (child, signal.SIGKILL))
+    overdue.daemon = True
+    overdue.start()
 
 
 def follow(parent: int) -> None:
@@ -67,5 +82,22 @@ def work() -> Application:
     """
     from app.factory import worker  # noqa: PLC0415 (the top process needs none of it)
 
-    follow(int(os.environ[MASTER]))
-    return worker()
+    master = int(os.environ[MASTER])
+    follow(master)
+    try:
+        return worker()
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        _refuse(str(error), master)
+
+
+def _refuse(sentence: str, master: int) -> NoReturn:
+    """End the server: what this worker cannot start with, no other can. The first to notice says it."""
+    if not _refused[0]:
+        _refused[0] = 1
+        click.echo(f"yardmaster: {sentence}", err=True)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what is set was made for the process this one was forked from
+    os.kill(master, signal.SIGTERM)
+    while True:
+        signal.pause()

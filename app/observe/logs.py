@@ -80,8 +80,9 @@ def answered(method: str, status: int, call: Call | None, began: tuple[str, str,
 def _level_of(status: int, call: Call | None) -> int:
     if status >= 500:  # noqa: PLR2004 (the server's own failures)
         return logging.WARNING
-    well = call is not None and status < 400  # noqa: PLR2004 (refusals are told)
-    quiet = well and (call.operation.dialect == "gateway" or call.operation.limit == "exempt")
+    if call is None or status >= 400:  # noqa: PLR2004 (a refusal)
+        return logging.INFO
+    quiet = call.operation.dialect == "gateway" or call.operation.limit == "exempt"
     return logging.DEBUG if quiet else logging.INFO
 
 

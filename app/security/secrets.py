@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 FILE = "secrets.json"
+KEY_BYTES = 32
 
 
 class SecretsError(Exception):
@@ -36,9 +37,9 @@ def load_or_create(data: Path) -> Secrets:
 
 def _create(path: Path) -> None:
     made = {
-        "pepper": _text(random.token_bytes(32)),
+        "pepper": _text(random.token_bytes(KEY_BYTES)),
         "current": "k1",
-        "keyring": {"k1": _text(random.token_bytes(32))},
+        "keyring": {"k1": _text(random.token_bytes(KEY_BYTES))},
     }
     draft = path.with_name(f".{FILE}.{os.getpid()}.{random.token_hex(4)}")
     write_private(draft, json.dumps(made, indent=1))
@@ -61,10 +62,19 @@ def write_private(path: Path, text: str) -> None:
 def _read(path: Path) -> Secrets:
     try:
         held = json.loads(path.read_text())
-        keyring = {kid: b64decode(key) for kid, key in held["keyring"].items()}
-        return Secrets(b64decode(held["pepper"]), keyring, held["current"])
-    except (ValueError, KeyError, OSError) as error:
+        keyring = {kid: _key(text) for kid, text in held["keyring"].items()}
+        keyring[held["current"]]
+        return Secrets(_key(held["pepper"]), keyring, held["current"])
+    except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         raise SecretsError(f"{path} cannot be read ({type(error).__name__}); restore it from a backup") from None
+
+
+def _key(text: str) -> bytes:
+    """Exactly the bytes that were made: a cut or emptied key must not protect anything."""
+    raw = b64decode(text, validate=True)
+    if len(raw) != KEY_BYTES:
+        raise ValueError("a key of another length")
+    return raw
 
 
 def _text(raw: bytes) -> str:

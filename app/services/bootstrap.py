@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from alembic.util import CommandError
 from sqlalchemy import Engine, select
+from sqlalchemy.exc import DatabaseError
 
 from app.security import keys
-from app.security.secrets import Secrets, write_private
+from app.security.secrets import Secrets, load_or_create, write_private
+from app.services.premises import ADMIN_FILE, PremisesError, claim, open_database, refuse_lost_secrets, unusable
 from app.settings import Settings
 from models import migrations
 from models.base import session, transaction
 from models.identity import ApiKey, User
 
-ADMIN_FILE = "admin.key"
 FIRST_USER = "operator@localhost"
 
 
@@ -23,6 +25,21 @@ class FirstKeys:
 
     admin: str = field(default="", repr=False)
     user: str = field(default="", repr=False)
+
+
+def open_up(settings: Settings) -> FirstKeys:
+    """Everything there must be before a worker starts; PremisesError or SecretsError when it cannot be."""
+    claim(settings.data)
+    engine = open_database(settings)
+    try:
+        refuse_lost_secrets(settings.data, engine)
+        return prepare(settings, engine, load_or_create(settings.data))
+    except DatabaseError as error:
+        raise unusable(engine, error) from None
+    except CommandError as error:
+        raise PremisesError(f"the database was made by another version of this server ({error})") from None
+    finally:
+        engine.dispose()
 
 
 def prepare(settings: Settings, engine: Engine, secrets: Secrets) -> FirstKeys:
