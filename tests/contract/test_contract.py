@@ -1,0 +1,78 @@
+"""The document is the truth: a running server, fuzzed from its own document, surprises nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from support.servers import Server, environment, running
+
+EXAMPLES = int(os.environ.get("YARDMASTER_TEST_EXAMPLES", "15"))
+ADMIN = "sy_admin_" + "c" * 43
+FUZZING = Path(__file__).with_name("fuzzing.py")
+PHASES = "examples,coverage,fuzzing,stateful"
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with limits off, open to sign-up, whose providers all lead nowhere."""
+    with running(tmp_path_factory.mktemp("contract")) as start:
+        yield start(rate_limits="off", admin_key=ADMIN, log_level="warning", log_format="json")
+
+
+@pytest.mark.contract
+@pytest.mark.timeout(1500)
+def test_the_server_keeps_its_word(fuzzed: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All checks, all phases, every operation: no finding, and no operation left out."""
+    report = tmp_path / "events.ndjson"
+    served = requests.get(f"{fuzzed.base_url}/api/openapi.json", timeout=10)
+    document = tmp_path / "openapi.json"  # from a file: the fuzzer spares the address it reads a document from
+    document.write_bytes(served.content)
+    result = subprocess.run(
+        _command(fuzzed, document, report), env=_environment(fuzzed), cwd=tmp_path, capture_output=True, check=False
+    )
+    known = {f"{m.upper()} {p}" for p, item in served.json()["paths"].items() for m in item}
+    cases = {operation: count for operation, count in _cases(report).items() if operation in known}
+    with capsys.disabled():
+        sys.stdout.write(f"\n{len(cases)} of {len(known)} operations, {sum(cases.values())} cases\n")
+        sys.stdout.write("".join(f"not exercised: {operation}\n" for operation in sorted(known - cases.keys())))
+    assert result.returncode == 0, result.stdout.decode()[-20_000:]
+    assert known - cases.keys() == set()
+
+
+def _command(server: Server, document: Path, report: Path) -> list[str]:
+    program = str(Path(sys.executable).with_name("schemathesis"))
+    chosen = ["--phases", PHASES, "--mode", "all", "--max-examples", str(EXAMPLES)]
+    held = [
+        "--checks",
+        "all",
+        "--exclude-checks",
+        "positive_data_acceptance,negative_data_rejection",
+    ]  # as fuzzing.py has them
+    told = ["--report", "ndjson", "--report-ndjson-path", str(report), "--no-color", "--warnings", "off"]
+    bounds = ["--workers", "2", "--request-timeout", "20", "--suppress-health-check", "all"]
+    return [program, "run", str(document), "--url", server.base_url, *chosen, *held, *told, *bounds]
+
+
+def _environment(server: Server) -> dict[str, str]:
+    ours = {"SCHEMATHESIS_HOOKS": str(FUZZING), "CONTRACT_BASE_URL": server.base_url, "CONTRACT_ADMIN_KEY": ADMIN}
+    return environment() | ours
+
+
+def _cases(report: Path) -> Counter[str]:
+    """How many cases were sent to each operation."""
+    sent: Counter[str] = Counter()
+    for line in report.read_text(encoding="utf-8").splitlines():
+        event: dict[str, Any] = json.loads(line)
+        for case in event.get("ScenarioFinished", {}).get("recorder", {}).get("cases", {}).values():
+            sent[f"{case['value']['method']} {case['value']['path']}"] += 1
+    return sent
