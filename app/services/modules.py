@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from app.gateway.chain import ORDER
 from app.gateway.modules.catalogue import CATALOGUE, ModuleEntry, canonical, complete_config, validate_config
-from app.problems import Problem, conflict, invalid, not_found
+from app.problems import Problem, conflict, invalid, malformed, not_found
 from app.runtime import runtime
 from app.security.sealing import UnsealError, seal, unseal
 from app.services import revisions
@@ -147,7 +147,7 @@ def _take_turn() -> None:
 
 def _require_match(if_match: str | None, module: Known) -> None:
     """Refuse a change made from an outdated reading; a weak tag never matches (RFC 9110 §13.1.1)."""
-    if if_match is None or if_match == "*" or module.etag in {tag.strip() for tag in if_match.split(",")}:
+    if if_match is None or if_match.strip() == "*" or module.etag in {tag.strip() for tag in if_match.split(",")}:
         return
     message = f"{module.entry.name} was changed meanwhile; read it again and repeat the change"
     raise Problem(412, message, details={"current": module.etag}, headers={"etag": module.etag})
@@ -194,7 +194,11 @@ def _not_replaced(stored: Json, wanted: Change) -> Json:
 
 
 def _require_valid(name: str, config: Json, wanted: Change) -> None:
-    if found := validate_config(name, config):
+    try:
+        found = validate_config(name, config)
+    except ValueError:  # what the validator raises for a value nested beyond its stack
+        raise malformed("The settings are nested too deeply") from None
+    if found:
         raise invalid(*(replace(issue, path=(*_place(issue.path, wanted), *issue.path)) for issue in found))
 
 

@@ -123,9 +123,13 @@ class Body:
         if not raw and not self.required:
             return None
         media = self.media_type(content_type)
-        value = self._parse(raw)
         validator = self.validators[media]
-        if not validator.is_valid(value):
+        try:
+            value = self._parse(raw)
+            valid = validator.is_valid(value)
+        except (RecursionError, ValueError):  # what a validator raises for a value nested beyond its stack
+            raise malformed("The body is nested too deeply") from None
+        if not valid:
             raise invalid(*issues(validator, value, ("body",)))
         return value
 
