@@ -91,12 +91,9 @@ class TraceCount(Base):
     traces: Mapped[int]
 
 
-class UsageRollup(Base):
-    """Calls of one hour by provider and model. `hour` is hours since the epoch."""
+class UsageSums:
+    """What the calls of one provider and model came to."""
 
-    __tablename__ = "usage_rollups"
-
-    hour: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     provider: Mapped[str] = mapped_column(String(64), primary_key=True)
     model: Mapped[str] = mapped_column(String(256), primary_key=True)
     requests: Mapped[int]
@@ -108,6 +105,22 @@ class UsageRollup(Base):
     cost_nano: Mapped[int]
     saved_nano: Mapped[int]
     duration_us: Mapped[int]
+
+
+class UsageRollup(UsageSums, Base):
+    """Calls of one hour by provider and model. `hour` is hours since the epoch."""
+
+    __tablename__ = "usage_rollups"
+
+    hour: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, sort_order=-1)
+
+
+class UsageDay(UsageSums, Base):
+    """Calls of one UTC day by provider and model, so that a year is few rows. `day` is days since the epoch."""
+
+    __tablename__ = "usage_days"
+
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, sort_order=-1)
 
 
 class SpendRollup(Base):

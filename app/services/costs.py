@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from app.gateway.money import usd
 from app.services.traces import kept_total
 from models.base import EPOCH
-from models.traces import SpendRollup, Trace, UsageRollup
+from models.traces import SpendRollup, Trace, UsageDay, UsageRollup
 
 Json = dict[str, Any]
 HOUR = timedelta(hours=1)
@@ -53,8 +53,12 @@ BOTH = ("requests", "unpriced", "tokens_in", "tokens_out", "cost_nano")
 Groups = dict[tuple[Any, ...], Sums]
 
 
-def _usage(session: Session, by: Sequence[InstrumentedAttribute[Any]], *where: ColumnElement[bool]) -> Groups:
+def _by_hour(session: Session, by: Sequence[InstrumentedAttribute[Any]], *where: ColumnElement[bool]) -> Groups:
     return _summed(session, UsageRollup, Sums._fields, by, where)
+
+
+def _by_day(session: Session, by: Sequence[InstrumentedAttribute[Any]], *where: ColumnElement[bool]) -> Groups:
+    return _summed(session, UsageDay, Sums._fields, by, where)
 
 
 def _spend(session: Session, by: Sequence[InstrumentedAttribute[Any]], *where: ColumnElement[bool]) -> Groups:
@@ -63,7 +67,7 @@ def _spend(session: Session, by: Sequence[InstrumentedAttribute[Any]], *where: C
 
 def _summed(
     session: Session,
-    table: type[UsageRollup | SpendRollup],
+    table: type[UsageRollup | UsageDay | SpendRollup],
     names: Iterable[str],
     by: Sequence[InstrumentedAttribute[Any]],
     where: Iterable[ColumnElement[bool]],
@@ -84,9 +88,9 @@ def _hour(moment: datetime) -> int:
 
 def overview(session: Session, moment: datetime) -> Json:
     """All calls ever counted, those of this UTC day, and how many traces are kept."""
-    groups = _usage(session, (UsageRollup.provider, UsageRollup.model))
+    groups = _by_day(session, (UsageDay.provider, UsageDay.model))
     total = sum(groups.values(), Sums())
-    today = sum(_usage(session, (UsageRollup.hour,), UsageRollup.hour >= _day(moment) * HOURS).values(), Sums())
+    today = sum(_by_day(session, (UsageDay.day,), UsageDay.day >= _day(moment)).values(), Sums())
     return {
         "total_requests": total.requests,
         "total_errors": total.errors,
@@ -122,7 +126,7 @@ def _regrouped(groups: Groups, *at: int) -> Groups:
 def costs(session: Session, moment: datetime, days: int, group_by: str) -> Json:
     """The last days' spend by provider and by model, and in `breakdown` by whatever was asked."""
     first = _day(moment) - days + 1
-    groups = _usage(session, (UsageRollup.provider, UsageRollup.model), UsageRollup.hour >= first * HOURS)
+    groups = _by_day(session, (UsageDay.provider, UsageDay.model), UsageDay.day >= first)
     providers, total = _regrouped(groups, 0), sum(groups.values(), Sums())
     known = {"provider": lambda: providers, "model": lambda: _regrouped(groups, 1)}
     broken = known[group_by]() if group_by in known else _by_payer(session, first, group_by)
@@ -164,19 +168,11 @@ def _priced(sums: Sums) -> Json:
 def daily(session: Session, moment: datetime, days: int, **only: str | None) -> Json:
     """Each of the last UTC days, oldest first, days without a call included; `only` filters provider and model."""
     last = _day(moment)
-    where = [getattr(UsageRollup, name) == value for name, value in only.items() if value is not None]
-    hours = _usage(session, (UsageRollup.hour,), UsageRollup.hour >= (last - days + 1) * HOURS, *where)
-    spent = _folded(hours)
+    where = [getattr(UsageDay, name) == value for name, value in only.items() if value is not None]
+    spent = _by_day(session, (UsageDay.day,), UsageDay.day > last - days, *where)
     span = range(last - days + 1, last + 1)
     rows = [{"date": _date(day)} | _priced(spent.get((day,), Sums())) for day in span]
     return {"daily": rows, "period": f"{days}d"}
-
-
-def _folded(hours: Groups) -> Groups:
-    days: Groups = {}
-    for (hour,), sums in hours.items():
-        days[(hour // HOURS,)] = days.get((hour // HOURS,), Sums()) + sums
-    return days
 
 
 def _date(day: int) -> str:
@@ -186,16 +182,15 @@ def _date(day: int) -> str:
 def timeseries(session: Session, moment: datetime, period: str) -> Json:
     """Calls by hour (24h) or by UTC day, no bucket missing, and the providers and busiest models of that span."""
     hourly = period == "24h"
+    read, table, at = (_by_hour, UsageRollup, UsageRollup.hour) if hourly else (_by_day, UsageDay, UsageDay.day)
     last = _hour(moment) if hourly else _day(moment)
     span = range(last - (HOURS if hourly else PERIODS[period]) + 1, last + 1)
-    since = UsageRollup.hour >= span.start * (1 if hourly else HOURS)
-    hours = _usage(session, (UsageRollup.hour,), since)
-    buckets = hours if hourly else _folded(hours)
-    groups = _usage(session, (UsageRollup.provider, UsageRollup.model), since)
+    buckets = read(session, (at,), at >= span.start)
+    groups = read(session, (table.provider, table.model), at >= span.start)
     models = sorted(_regrouped(groups, 1).items(), key=lambda group: (-group[1].requests, group[0]))
     return {
         "period": period,
-        "buckets": [_bucket(_label(at, hourly=hourly), buckets.get((at,), Sums())) for at in span],
+        "buckets": [_bucket(_label(n, hourly=hourly), buckets.get((n,), Sums())) for n in span],
         "providers": [_provider(key[0], sums) for key, sums in _ranked(_regrouped(groups, 0))],
         "models": [
             {"model": key[0], "requests": s.requests, "cost_usd": usd(s.cost_nano)} for key, s in models[:TOP_MODELS]

@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 
 from app.services.trace_record import TraceRecord
 from models.base import transaction
-from models.traces import SpendRollup, Trace, TraceBody, TraceCount, TraceTag, UsageRollup
+from models.traces import SpendRollup, Trace, TraceBody, TraceCount, TraceTag, UsageDay, UsageRollup
 
 HOUR_US = 3_600_000_000
-DAY_US = 24 * HOUR_US
+HOURS = 24
+DAY_US = HOURS * HOUR_US
 # Held to the end of the transaction, so that `seq` grows in the order of commits and a reader of the tail misses none.
 LOCK = 7_201_915
 MAX_TAGS = 16
@@ -113,8 +114,11 @@ def aggregate(rows: Iterable[TraceRecord]) -> dict[str, Sums]:
         for scope, ref in _payers(row):
             _sum(spend, (row.created_at // DAY_US, scope, ref, row.model), share)
         counts[row.source, row.status, row.provider, row.model, row.project] += 1
+    days: dict[Key, list[int]] = {}
+    for (hour, *of), sums in usage.items():
+        _sum(days, (hour // HOURS, *of), sums)
     kept = {key: (number,) for key, number in counts.items()}
-    return {UsageRollup.__tablename__: usage, SpendRollup.__tablename__: spend, TraceCount.__tablename__: kept}
+    return dict(zip(ROLLUPS, (usage, days, spend, kept), strict=True))
 
 
 def _payers(row: TraceRecord) -> list[tuple[str, str]]:
@@ -128,7 +132,12 @@ def _payers(row: TraceRecord) -> list[tuple[str, str]]:
 
 def _sum(sums: dict[Key, list[int]], key: Key, values: list[int]) -> None:
     held = sums.get(key)
-    sums[key] = values if held is None else [a + b for a, b in zip(held, values, strict=True)]
+    if held is None:
+        sums[key] = list(values)
+        return
+    for at, value in enumerate(values):
+        if value:
+            held[at] += value
 
 
 def _stored(row: TraceRecord) -> Key:
@@ -182,5 +191,5 @@ def _statements(mark: str) -> dict[str, str]:
 
 
 ASIDE = (TraceBody.__tablename__, TraceTag.__tablename__)
-ROLLUPS = (UsageRollup.__tablename__, SpendRollup.__tablename__, TraceCount.__tablename__)
+ROLLUPS = tuple(table.__tablename__ for table in (UsageRollup, UsageDay, SpendRollup, TraceCount))
 STATEMENTS = {"sqlite": _statements("?"), "postgresql": _statements("%s")}

@@ -20,11 +20,11 @@ from app.services.rollups import COUNT_MAX, DAY_US, HOUR_US, record
 from app.services.trace_record import TraceRecord, trace_id
 from models import migrations
 from models.base import Base, connect, transaction
-from models.traces import SpendRollup, Trace, TraceBody, TraceCount, TraceTag, UsageRollup
+from models.traces import SpendRollup, Trace, TraceBody, TraceCount, TraceTag, UsageDay, UsageRollup
 
 POSTGRES = os.environ.get("YARDMASTER_TEST_POSTGRES_URL", "")
 NOON = 1_790_000_000_000_000
-TABLES = (Trace, TraceBody, TraceTag, TraceCount, UsageRollup, SpendRollup)
+TABLES = (Trace, TraceBody, TraceTag, TraceCount, UsageRollup, UsageDay, SpendRollup)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -95,10 +95,10 @@ records = st.builds(
 )
 
 
-def naive_usage(rows: list[TraceRecord]) -> list[tuple[Any, ...]]:
-    """The hourly rollup counted the slow and obvious way."""
-    keys = sorted({(r.created_at // HOUR_US, r.provider, r.model) for r in rows})
-    groups = {k: [r for r in rows if (r.created_at // HOUR_US, r.provider, r.model) == k] for k in keys}
+def naive_usage(rows: list[TraceRecord], span_us: int) -> list[tuple[Any, ...]]:
+    """The hourly or daily rollup counted the slow and obvious way."""
+    keys = sorted({(r.created_at // span_us, r.provider, r.model) for r in rows})
+    groups = {k: [r for r in rows if (r.created_at // span_us, r.provider, r.model) == k] for k in keys}
     return [
         (
             *k,
@@ -156,7 +156,12 @@ def test_any_batches_replayed_any_number_of_times_add_up_to_the_traces(
             first.setdefault(row.id, row)
     kept = list(first.values())
     assert new == len(kept)
-    assert rows_of(engine, UsageRollup) == naive_usage(kept)
+    stored = [row[1:] for row in rows_of(engine, Trace)]
+    assert [row[0] for row in stored] == [r.id for r in kept]
+    columns = Trace.__table__.columns.keys()[1:]
+    assert [row[columns.index("model")] for row in stored] == [r.model for r in kept]
+    assert rows_of(engine, UsageRollup) == naive_usage(kept, HOUR_US)
+    assert rows_of(engine, UsageDay) == naive_usage(kept, DAY_US)
     assert rows_of(engine, SpendRollup) == naive_spend(kept)
     kinds = Counter((r.source, r.status, r.provider, r.model, r.project) for r in kept)
     assert rows_of(engine, TraceCount) == sorted((*kind, n) for kind, n in kinds.items())

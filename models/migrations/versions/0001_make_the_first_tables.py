@@ -146,6 +146,21 @@ def upgrade() -> None:
     sa.Column('duration_us', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('hour', 'provider', 'model', name=op.f('pk_usage_rollups'))
     )
+    op.create_table('usage_days',
+    sa.Column('day', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('provider', sa.String(length=64), nullable=False),
+    sa.Column('model', sa.String(length=256), nullable=False),
+    sa.Column('requests', sa.BigInteger(), nullable=False),
+    sa.Column('errors', sa.BigInteger(), nullable=False),
+    sa.Column('cache_hits', sa.BigInteger(), nullable=False),
+    sa.Column('unpriced', sa.BigInteger(), nullable=False),
+    sa.Column('tokens_in', sa.BigInteger(), nullable=False),
+    sa.Column('tokens_out', sa.BigInteger(), nullable=False),
+    sa.Column('cost_nano', sa.BigInteger(), nullable=False),
+    sa.Column('saved_nano', sa.BigInteger(), nullable=False),
+    sa.Column('duration_us', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('day', 'provider', 'model', name=op.f('pk_usage_days'))
+    )
     op.create_table('users',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('email', sa.String(length=320), nullable=False),
@@ -202,6 +217,7 @@ def downgrade() -> None:
 
     op.drop_table('api_keys')
     op.drop_table('users')
+    op.drop_table('usage_days')
     op.drop_table('usage_rollups')
     with op.batch_alter_table('traces', schema=None) as batch_op:
         batch_op.drop_index('ix_traces_user_id')
