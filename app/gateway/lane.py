@@ -179,7 +179,7 @@ class Gateway:
 
     async def _stream(self, exchange: Exchange, targets: Sequence[Target], config: configuration.Config) -> Reply:
         async def attempt(target: Target) -> streams.Opened:
-            return await streams.open_stream(exchange, target, self._carrier(target))
+            return await streams.open_stream(exchange, target, self._carrier(target), self.pace)
 
         opened = await self._try(exchange, targets, config, attempt)
         if opened is None:

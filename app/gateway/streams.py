@@ -49,7 +49,7 @@ class Opened:
     sum: Accumulator = field(default_factory=Accumulator)
 
 
-async def open_stream(exchange: Exchange, target: Target, transport: Transport) -> Opened:
+async def open_stream(exchange: Exchange, target: Target, transport: Transport, pace: Pace) -> Opened:
     """Ask and wait for the first real chunk, so that a failure until then can still go elsewhere; FailureError."""
     provider = target.provider
     try:
@@ -62,7 +62,7 @@ async def open_stream(exchange: Exchange, target: Target, transport: Transport) 
             response = await transport(outgoing)
             if not accepted(response):
                 raise refused(exchange, target, response, await response.read())  # noqa: TRY301 (closed below)
-            return await _begun(exchange, target, response)
+            return await _begun(exchange, target, response, pace)
     except BaseException as error:
         if response is not None:
             await response.close()
@@ -77,11 +77,11 @@ def _as_failure(target: Target, error: BaseException) -> BaseException:
     return nonsense(target, error) if isinstance(error, BadAnswerError) else error
 
 
-async def _begun(exchange: Exchange, target: Target, response: UpstreamResponse) -> Opened:
+async def _begun(exchange: Exchange, target: Target, response: UpstreamResponse, pace: Pace) -> Opened:
     decoder = target.provider.wire.decoder(exchange.kind, target.model)
-    opened = Opened(response, decoder, response.chunks(), [], target.key)
+    opened = Opened(response, decoder, response.chunks(pace.keepalive), [], target.key)
     while not opened.first and not opened.ended:
-        opened.first = await _next(opened)
+        opened.first = await _next(opened) or []
     if not opened.first:
         raise BadAnswerError("the stream ended before its first chunk")
     if opened.broken:  # nothing was passed on yet: another may still do better
@@ -90,8 +90,8 @@ async def _begun(exchange: Exchange, target: Target, response: UpstreamResponse)
     return opened
 
 
-async def _next(opened: Opened) -> list[Json]:
-    """The chunks of the next bytes; at the end, those the decoder still held."""
+async def _next(opened: Opened) -> list[Json] | None:
+    """The chunks of the next bytes; at the end, those the decoder still held. None when nothing came for a while."""
     if opened.broken:
         raise opened.broken
     try:
@@ -99,7 +99,7 @@ async def _next(opened: Opened) -> list[Json]:
     except StopAsyncIteration:
         opened.ended = True
         return _decoded(opened, opened.decoder.end())
-    return _decoded(opened, opened.decoder.feed(data))
+    return _decoded(opened, opened.decoder.feed(data)) if data else None
 
 
 def _decoded(opened: Opened, chunks: Iterable[Json]) -> list[Json]:
@@ -175,24 +175,17 @@ def gone() -> Problem:
 async def _rest(exchange: Exchange, opened: Opened, pace: Pace) -> AsyncGenerator[bytes]:
     """Chunks as they come, and a comment whenever the provider is quiet for a while."""
     quiet = 0.0
-    pending: asyncio.Future[list[Json]] | None = None
-    try:
-        while not opened.ended:
-            pending = pending or asyncio.ensure_future(_next(opened))
-            done, _ = await asyncio.wait({pending}, timeout=pace.keepalive)
-            if not done:
-                quiet += pace.keepalive
-                if quiet >= pace.stalled:
-                    raise ConnectionError(f"the stream stalled for {pace.stalled:g} s")
-                yield KEEPALIVE
-                continue
-            chunks, pending, quiet = pending.result(), None, 0.0
-            if chunks:
-                yield _encode(exchange, opened, chunks)
-    finally:
-        if pending is not None:
-            pending.cancel()
-            await asyncio.wait({pending})
+    while not opened.ended:
+        chunks = await _next(opened)
+        if chunks is None:
+            quiet += pace.keepalive
+            if quiet >= pace.stalled:
+                raise ConnectionError(f"the stream stalled for {pace.stalled:g} s")
+            yield KEEPALIVE
+            continue
+        quiet = 0.0
+        if chunks:
+            yield _encode(exchange, opened, chunks)
 
 
 def _encode(exchange: Exchange, opened: Opened, chunks: list[Json]) -> bytes:

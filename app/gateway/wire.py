@@ -139,8 +139,11 @@ class UpstreamResponse(Protocol):
     async def read(self) -> bytes:
         """The whole body; OSError when the connection broke."""
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives, cut anywhere; OSError when the connection broke."""
+    def chunks(self, tick: float = 0.0) -> AsyncIterator[bytes]:
+        """The body as it arrives, cut anywhere; OSError when the connection broke.
+
+        With a `tick`, an empty piece says that nothing came for so many seconds.
+        """
 
     async def close(self) -> None:
         """Give the connection up, read to its end or not; may be called twice."""

@@ -25,7 +25,7 @@ class Inflater:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The plain bytes these stand for; ConnectionError when they stand for nothing."""
-        full = True
+        full = bool(data)
         while data or full:
             if data and self._state.eof:  # gzip files may follow each other (RFC 1952 §2.2)
                 self._state = zlib.decompressobj(self._wbits)

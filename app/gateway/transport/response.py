@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Final, Protocol
 
-from app.gateway.transport.encoding import inflater
+from app.gateway.transport.encoding import Inflater, inflater
 from app.gateway.transport.framing import Message
+from app.gateway.transport.silence import Silence
 
 HIGH_WATER: Final = 256 * 1024
 MOST_BYTES: Final = 64 * 1024 * 1024
@@ -36,7 +37,7 @@ class Source(Protocol):
 class HttpResponse:
     """One response. Its body is read once: whole by `read`, or by `chunks`; unread bytes are bounded by 256 KiB."""
 
-    __slots__ = ("_error", "_headers", "_message", "_pieces", "_size", "_source", "_waiter", "_whole")
+    __slots__ = ("_error", "_headers", "_message", "_pieces", "_silence", "_size", "_source", "_waiter", "_whole")
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -46,6 +47,7 @@ class HttpResponse:
         self._size = 0
         self._whole = False
         self._waiter: asyncio.Future[None] | None = None
+        self._silence: Silence | None = None
         self._error: OSError | None = None
 
     @property
@@ -74,30 +76,37 @@ class HttpResponse:
         body = self._taken()
         return _inflated(body, self._message.encoding) if self._message.encoding else body
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives; OSError when the connection broke."""
+    def chunks(self, tick: float = 0.0) -> AsyncIterator[bytes]:
+        """The body as it arrives, and an empty piece after a `tick` of silence; OSError when the connection broke."""
         coding = inflater(self._message.encoding)
-        while True:
-            if self._pieces:
-                data = self._taken()
-                self._source_resumed()
-                if coding is None:
+        arriving = self._arriving(tick)
+        return _inflating(arriving, coding) if coding else arriving
+
+    async def _arriving(self, tick: float) -> AsyncIterator[bytes]:
+        silence = self._silence = Silence(tick, self._wake) if tick else None
+        try:
+            while True:
+                if self._pieces:
+                    data = self._taken()
+                    self._source_resumed()
                     yield data
-                    continue
-                for piece in coding.feed(data):
-                    yield piece
-            elif self._error is not None:
-                raise self._error
-            elif self._message.complete:
-                break
-            else:
-                await self._more()
-        if coding is not None:
-            coding.end()
+                elif self._error is not None:
+                    raise self._error
+                elif self._message.complete:
+                    return
+                elif silence and silence.take():
+                    yield b""
+                else:
+                    await self._more()
+        finally:
+            if silence:
+                silence.end()
 
     async def close(self) -> None:
         """Give the connection up, unless it was read to its end and given back already; may be called twice."""
         self._drop()
+        if self._silence:
+            self._silence.end()
 
     async def begin(self) -> None:
         """Wait for the head; OSError when none came, StaleError when not even one byte did."""
@@ -160,16 +169,30 @@ class HttpResponse:
     async def _more(self) -> None:
         """Wait until something happens; whoever gives up waiting gives up the connection."""
         self._waiter = asyncio.get_running_loop().create_future()
+        if self._silence:
+            self._silence.begin()
         try:
             await self._waiter
         except BaseException:
             self._drop()
             raise
+        finally:
+            if self._silence:
+                self._silence.interrupt()
 
     def _wake(self) -> None:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+
+async def _inflating(arriving: AsyncIterator[bytes], coding: Inflater) -> AsyncIterator[bytes]:
+    async for data in arriving:
+        if not data:
+            yield data
+        for piece in coding.feed(data):
+            yield piece
+    coding.end()
 
 
 def _inflated(body: bytes, coding: bytes) -> bytes:

@@ -358,3 +358,11 @@ async def test_a_closed_response_gives_nothing_more() -> None:
     pieces = [piece async for piece in response.chunks() if not await response.close()]  # type: ignore[func-returns-value]
     assert len(pieces) == 1
     await response.close()
+
+
+async def test_a_long_wait_between_pieces_is_told() -> None:
+    """As of a real provider: the lane's comments for quiet streams can be tried without one."""
+    response = await posted(chat("sandbox-drip-30ms", max_tokens=2, stream=True))
+    pieces = [piece async for piece in response.chunks(0.012)]
+    assert pieces[:2] == [b"", b""]
+    assert pieces[2].startswith(b"data: ")

@@ -192,3 +192,46 @@ async def test_a_redirect_is_an_answer_and_not_followed(transport: HttpTransport
     async with provider(point) as peer:
         found = await transport(to(peer.url))
         assert (found.status, await found.read(), peer.opened) == (307, b"", 1)
+
+
+async def test_a_silent_stream_says_so_and_goes_on(transport: HttpTransport) -> None:
+    """The lane sends comments while a model thinks, and gives up on one that never speaks again."""
+
+    async def think(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED)
+        await asyncio.sleep(0.25)
+        for _ in range(40):
+            await peer.send(b"1\r\nx\r\n")
+            await asyncio.sleep(0.005)
+        await peer.send(b"0\r\n\r\n")
+        await peer.gone()
+
+    async with provider(think) as peer:
+        pieces = [piece async for piece in (await transport(to(peer.url))).chunks(0.1)]
+        silent = pieces.index(b"x") if b"x" in pieces else len(pieces)
+        assert pieces[:silent] == [b""] * silent
+        assert 1 <= silent <= 2
+        assert b"".join(pieces) == b"x" * 40
+
+
+async def test_a_slow_reader_is_no_silence(transport: HttpTransport) -> None:
+    """The provider is not to blame for a client that takes its time; and a closed stream rings no more."""
+
+    async def pour(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED + b"1\r\nx\r\n")
+        await asyncio.sleep(0.1)
+        await peer.send(b"1\r\ny\r\n")
+        await peer.gone()
+
+    async with provider(pour) as peer:
+        found = await transport(to(peer.url))
+        pieces = found.chunks(0.05)
+        assert await anext(pieces) == b"x"
+        await asyncio.sleep(0.2)
+        assert await anext(pieces) == b"y"
+        assert await anext(pieces) == b""
+        await found.close()
+        with pytest.raises(ConnectionError):
+            await anext(pieces)

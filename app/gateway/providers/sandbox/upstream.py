@@ -44,13 +44,18 @@ class SandboxResponse:
         """The whole body; ConnectionResetError where the script asks for it."""
         return b"".join([frame async for frame in self.chunks()])
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body frame by frame, until it ends or is closed."""
+    async def chunks(self, tick: float = 0.0) -> AsyncIterator[bytes]:
+        """The body frame by frame, until it ends or is closed; an empty piece after every `tick` of a longer wait."""
         for frame in self._frames:
             if self._closed:
                 return
-            if self._script.drip:
-                await asyncio.sleep(self._script.drip)
+            wait = self._script.drip
+            while 0 < tick < wait:
+                await asyncio.sleep(tick)
+                yield b""
+                wait -= tick
+            if wait:
+                await asyncio.sleep(wait)
             yield frame
         if Fault.RESET in self._script.faults:
             raise ConnectionResetError("the sandbox reset the connection as the model's name asks")
