@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 
 from app.factory import Application
 from app.services.revisions import bump
@@ -77,7 +77,7 @@ def traces(application: Application) -> Callable[..., list[Json]]:
         rows: list[Json] = []
         while time.monotonic() < deadline:
             with transaction(engine, write=False) as opened:
-                rows = [dict(row) for row in opened.execute(query).mappings()]
+                rows = [_plain(row) for row in opened.execute(query).mappings()]
             if len(rows) >= count:
                 break
             time.sleep(0.03)
@@ -85,6 +85,11 @@ def traces(application: Application) -> Callable[..., list[Json]]:
         return rows
 
     return read
+
+
+def _plain(row: RowMapping) -> Json:
+    """The row with its JSON read, which PostgreSQL does by itself."""
+    return dict(row) | {"tags": json.loads(row["tags"]) if isinstance(row["tags"], str) else row["tags"]}
 
 
 def chat(model: str, content: str = "hello", **fields: Any) -> Json:

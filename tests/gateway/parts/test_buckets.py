@@ -36,6 +36,16 @@ def test_the_wait_is_true(burst: int, rate: float) -> None:
     assert buckets.take("a", rate, burst).admitted
 
 
+def test_a_clock_that_steps_back_takes_nothing_away() -> None:
+    """A caller is not locked out because somebody set the time."""
+    now = [100.0]
+    buckets = Buckets(lambda: now[0])
+    assert buckets.take("a", 1, 3).remaining == 2
+    now[0] = 50.0
+    assert buckets.take("a", 1, 3).remaining == 1
+    assert buckets.take("a", 1, 3).admitted
+
+
 def test_keys_do_not_share() -> None:
     """One caller's burst is not another's."""
     buckets = Buckets(lambda: 0.0)
