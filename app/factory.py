@@ -17,7 +17,7 @@ from app import settings as configuration
 from app.gaps import refuse_gaps
 from app.gate import Gate
 from app.gateway.lane import Gateway
-from app.gateway.prices import builtin, load_overrides
+from app.gateway.prices.book import PriceBook
 from app.observe import logs
 from app.planes import AsyncPlane, sync_plane
 from app.runtime import Runtime
@@ -26,6 +26,7 @@ from app.security.authenticator import Authenticator
 from app.security.secrets import load_or_create
 from app.services.key_use import KeyUse
 from app.services.recorder import SPOOL, Recorder, RecorderThread
+from app.services.retention import Retention
 from app.services.revisions import Watcher
 from app.services.rollups import store
 from app.settings import Settings, SettingsError
@@ -115,11 +116,11 @@ def create(settings: Settings | None = None, document: Json | None = None, handl
 
 def _gateway(runtime: Runtime, counter: limits.Limits) -> Gateway:
     settings = runtime.settings
-    prices = builtin().with_overrides(load_overrides(settings.data / "prices.json"))
-    gateway = Gateway(runtime.engine, settings, runtime.secrets, counter, prices)
+    gateway = Gateway(runtime.engine, settings, runtime.secrets, counter, PriceBook(settings.data / "prices.json"))
     runtime.authenticator.provider_of = gateway.provider_of
     runtime.on_change.append(gateway.reload)
     runtime.services.append(gateway)
+    runtime.services.append(Retention(runtime.engine, gateway.retention_days))
     runtime.services.append(RecorderThread(Recorder(settings.data / SPOOL, partial(store, runtime.engine))))
     return gateway
 

@@ -83,4 +83,4 @@ def read_tags(text: str) -> dict[str, str]:
     except ValueError:
         return {}
     pairs = [(str(k).strip(), str(v).strip()) for k, v in found.items()]
-    return {k[:TAG_LENGTH]: v[:TAG_LENGTH] for k, v in pairs[:MOST_TAGS] if k}
+    return {k[:TAG_LENGTH]: v[:TAG_LENGTH] for k, v in pairs[:MOST_TAGS] if k and "=" not in k}

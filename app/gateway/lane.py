@@ -14,12 +14,14 @@ from app.gateway import config as configuration
 from app.gateway import routing, settle, streams
 from app.gateway.answer_cache import AnswerCache, Kept, key_of
 from app.gateway.attempts import Attempts
+from app.gateway.deadline import Deadline
 from app.gateway.delivery import as_asked
 from app.gateway.exchange import Exchange, begin
 from app.gateway.failures import accepted, impossible, nonsense, refused, timed_out, unanswered
 from app.gateway.hangup import HangUp
 from app.gateway.modules.catalogue import parse_duration
 from app.gateway.personal import PersonalAccounts
+from app.gateway.prices.book import PriceBook
 from app.gateway.prices.table import PriceTable
 from app.gateway.providers import provider_for_key
 from app.gateway.shield import Shield
@@ -49,13 +51,11 @@ STREAM_HEADERS = [
 class Gateway:
     """One worker's gateway. Everything a request consults is in memory; settings are replaced whole by `reload`."""
 
-    def __init__(
-        self, engine: Engine, settings: Settings, secrets: Secrets, counter: Limits, prices: PriceTable
-    ) -> None:
+    def __init__(self, engine: Engine, settings: Settings, secrets: Secrets, counter: Limits, book: PriceBook) -> None:
         self._engine = engine
         self._accounts = configuration.accounts()
         self.config = configuration.load(engine, self._accounts)
-        self.prices = prices
+        self._book = book
         self.transport = HttpTransport(settings.outbound_allowed)
         self.personal = PersonalAccounts(engine, secrets)
         self.attempts = Attempts()
@@ -81,10 +81,20 @@ class Gateway:
         await self.transport.stop()
 
     async def _tend(self) -> None:
-        """Write what the disk refused as soon as it takes it, whether calls come or not."""
+        """Write what the disk refused as soon as it takes it, and notice imported prices, whether calls come or not."""
         while True:
             await asyncio.sleep(RETRY_S)
             self.spool.retry()
+            self._book.refresh()
+
+    @property
+    def prices(self) -> PriceTable:
+        """The prices in force."""
+        return self._book.table
+
+    def retention_days(self) -> int:
+        """How long traces are kept."""
+        return int(self.config.of("logging")["retention_days"])
 
     def reload(self) -> None:
         """Take over settings that changed, here or in another worker."""
@@ -157,7 +167,7 @@ class Gateway:
         except ValueError as error:
             raise impossible(error) from error
         try:
-            async with asyncio.timeout(provider.timeout):
+            with Deadline(provider.timeout):
                 response = await self._carrier(target)(outgoing)
                 try:
                     raw = await response.read()

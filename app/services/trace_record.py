@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,11 +9,10 @@ from zlib import crc32
 
 import orjson
 
-from app.wire.identifiers import identifier
+from app.wire.identifiers import ordered
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 CHECK_DIGITS = 8
-RANDOM = 2**80 - 1
 
 
 def trace_id() -> str:
@@ -23,7 +21,7 @@ def trace_id() -> str:
     The first twelve are the time in milliseconds, as in a UUID of version 7 (RFC 9562 §5.7): ids made in order are
     stored in order, where random ones would touch a page of the index each.
     """
-    return f"tr_{time.time_ns() // 1_000_000:012x}{identifier() & RANDOM:020x}"
+    return f"tr_{ordered():032x}"
 
 
 class TraceRecord(NamedTuple):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from app.cli.prices import prices as command
 from app.gateway.money import NANO, Price, Rates
 from app.gateway.prices import PriceFileError, builtin, load_overrides, merge, read_file, save_overrides
+from app.gateway.prices.book import PriceBook
 from app.gateway.prices.rows import MODES, RATES, price_of, row_of
 
 TABLE = builtin()
@@ -319,3 +320,24 @@ def test_a_price_is_shown_with_its_tiers_and_its_source(run: Run) -> None:
     assert "above 200,000 tokens in" in shown
     assert "litellm" in shown
     assert all(name.replace("_", " ") in shown for name in RATES[:3])
+
+
+def test_a_running_worker_takes_imported_prices_over(tmp_path: Path) -> None:
+    """An import that needed a restart would be an outage."""
+    overrides = tmp_path / "prices.json"
+    book = PriceBook(overrides)
+    assert book.table.find("acme", "rocket-1") is None
+    save_overrides(overrides, [price("acme", "rocket-1")])
+    book.refresh()
+    assert book.table.find("acme", "rocket-1") == price("acme", "rocket-1")
+
+
+def test_a_broken_file_leaves_the_prices_as_they_were(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody's calls may become unpriced because of a slip of the pen."""
+    overrides = tmp_path / "prices.json"
+    save_overrides(overrides, [price("acme", "rocket-1")])
+    book = PriceBook(overrides)
+    overrides.write_text("{")
+    book.refresh()
+    assert book.table.find("acme", "rocket-1") == price("acme", "rocket-1")
+    assert "prices stay as they were" in caplog.text
