@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
@@ -13,6 +12,7 @@ import orjson
 
 from app.gateway import settle, sse
 from app.gateway.accumulate import Accumulator
+from app.gateway.deadline import Deadline
 from app.gateway.exchange import Exchange
 from app.gateway.failures import accepted, impossible, nonsense, refused, timed_out, unanswered
 from app.gateway.usage import estimate_output, to_openai
@@ -58,7 +58,7 @@ async def open_stream(exchange: Exchange, target: Target, transport: Transport, 
         raise impossible(error) from error
     response: UpstreamResponse | None = None
     try:
-        async with asyncio.timeout(provider.timeout):
+        with Deadline(provider.timeout):
             response = await transport(outgoing)
             if not accepted(response):
                 raise refused(exchange, target, response, await response.read())  # noqa: TRY301 (closed below)

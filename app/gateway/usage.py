@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 CHARS_PER_TOKEN: Final = 4
 TOKENS_PER_MESSAGE: Final = 4
+NUMBERS: Final = (int, float)
 
 
 def count(value: Any) -> int:
     """A token count as a provider wrote it; 0 for anything that is no positive number."""
-    return int(value) if isinstance(value, int | float) and 0 < value < 2**53 else 0
+    return int(value) if isinstance(value, NUMBERS) and 0 < value < 2**53 else 0
 
 
 def from_openai(usage: Any) -> Usage | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -101,6 +101,7 @@ def complete_config(name: str, config: Json) -> Json:
     return _completed(CATALOGUE[name].config_schema, config)
 
 
+@lru_cache(maxsize=1024)  # a handful of settings, read by every call
 def parse_duration(value: str | float) -> float:
     """Seconds of a duration: `500ms`, `90s`, `1.5m`, `1h`, `7d`, or a plain number of seconds.
 
