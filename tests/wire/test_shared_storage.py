@@ -86,11 +86,12 @@ def test_ended_windows_are_swept(storage: DatabaseStorage, engine: Engine, monke
         assert connection.scalar(select(func.count()).select_from(RateWindow)) == 1
 
 
-def test_two_servers_of_several_workers_hold_one_limit(serve: Any, backend: Any, database_url: str) -> None:
+def test_two_servers_of_several_workers_hold_one_limit(serve: Any, settings: Settings) -> None:
     """Without Redis they count in the database: 100 a minute are 100, not 100 per process."""
-    common = {"workers": 2, "rate_limits": "on"} | ({"database_url": database_url} if database_url else {})
-    first = serve(**common)
-    second = serve(data=first.data, **common)
+    common = {"data": settings.data, "workers": 2, "rate_limits": "on"}
+    if settings.database_url:
+        common["database_url"] = settings.database_url
+    first, second = serve(**common), serve(**common)
 
     def ask(number: int) -> int:
         return int((first, second)[number % 2].request("GET", "/healthz/nothing").status_code)

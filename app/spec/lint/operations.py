@@ -23,7 +23,18 @@ METHODS_OF = {
     "delete": {"delete"},
 }
 EXTENSIONS = frozenset(
-    {"x-dialects", "x-dialect", "x-aliases", "x-system", "x-plane", "x-limit", "x-audit", "x-unpaged", "x-alias-of"}
+    {
+        "x-dialects",
+        "x-dialect",
+        "x-aliases",
+        "x-system",
+        "x-plane",
+        "x-limit",
+        "x-audit",
+        "x-unpaged",
+        "x-alias-of",
+        "x-refined-by",
+    }
 )
 ROLES = frozenset({"admin", "user"})
 PAGES = {
