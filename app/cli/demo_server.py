@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,13 +47,27 @@ class Running:
 @contextmanager
 def running(port: int | None = None) -> Iterator[Running]:
     """A healthy server on a free port; stopped, and its data removed, however the block ends."""
-    with TemporaryDirectory(prefix="yardmaster-demo-") as folder:
-        server = _start(port or _free_port(), Path(folder))
-        try:
-            _await_health(server)
-            yield server
-        finally:
-            _stop(server.process)
+    with ExitStack() as undo:
+        with _uninterrupted():
+            folder = undo.enter_context(TemporaryDirectory(prefix="yardmaster-demo-"))
+            server = _start(port or _free_port(), Path(folder))
+            undo.callback(_stop, server.process)
+        _await_health(server)
+        yield server
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Holds back Ctrl-C and SIGTERM until the end of the block, so that what it began can also be undone."""
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _start(port: int, folder: Path) -> Running:
@@ -82,12 +96,13 @@ def _await_health(server: Running) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOPS_WITHIN_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with _uninterrupted():
+        process.terminate()
+        try:
+            process.wait(STOPS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _free_port() -> int:

@@ -144,7 +144,7 @@ STEPS = (
     Step(
         "embed two texts", "POST", "/v1/embeddings", {"model": "text-embedding-3-small", "input": ["a", "b"]}, _embedded
     ),
-    Step("ask a provider that is down", "POST", CHAT, _chat("sandbox-fail-503"), _failed, status=502),
+    Step("ask one that is down", "POST", CHAT, _chat("sandbox-fail-503"), _failed, status=502),
     Step(
         "switch the cache on",
         "PUT",

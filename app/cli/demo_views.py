@@ -6,22 +6,30 @@ from datetime import datetime
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, JustifyMethod
+from rich.console import Console, JustifyMethod, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from app.cli.demo_server import Running
 
 Json = dict[str, Any]
+Row = dict[str, RenderableType]
+ROOMY = 100
 COLOURS = {"ok": "green", "cache_hit": "cyan", "error": "red"}
 
 
 def show(console: Console, shown: Json) -> None:
-    """The requests, their traces, and what they cost."""
-    console.print()
-    console.print(_requests(shown["requests"]))
-    console.print(_traces(shown["traces"]))
-    console.print(_costs(shown["costs"]))
+    """The requests, their traces, and what they cost; a narrow terminal does without some columns."""
+    narrow = console.width < ROOMY
+    tables = (
+        ("What was asked", [_request(row) for row in shown["requests"]], {"answer"}),
+        ("What was recorded: GET /api/observe/traces", [_trace(row) for row in shown["traces"]], {"time", "operation"}),
+        ("What it cost: GET /api/observe/costs", _costs(shown["costs"]), set[str]()),
+    )
+    for title, rows, spared in tables:
+        console.print()
+        console.print(_table(title, rows, spared if narrow else set()))
     count = len(shown["requests"])
     console.print(f"[green]✓[/green] {count} requests answered as they should be, in {shown['seconds']:.1f} s.")
 
@@ -39,57 +47,56 @@ def part(console: Console) -> None:
     """Where to go from here, with the server gone."""
     console.print("The server is gone and nothing is left of it. Next:")
     console.print("  yardmaster demo --keep   the same, and look around: documentation at /api/docs")
-    console.print("  yardmaster serve         a server to stay; it prints its keys and a first request")
+    console.print("  yardmaster serve         a server to stay, with keys of its own")
 
 
-def _table(title: str, *names: str) -> Table:
-    """Names that begin with `#` head columns of numbers."""
+def _table(title: str, rows: list[Row], spared: set[str]) -> Table:
+    """Columns by the keys of the rows; those that begin with `#` hold numbers."""
+    names = [name for name in rows[0] if name not in spared]
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for name in names:
         justify: JustifyMethod = "right" if name.startswith("#") else "left"
-        table.add_column(name.removeprefix("#"), justify=justify, no_wrap=name == "answer")
+        table.add_column(name.removeprefix("#"), justify=justify, no_wrap=name != "answer")
+    for row in rows:
+        table.add_row(*(row[name] for name in names))
     return table
 
 
-def _requests(taken: list[Json]) -> Table:
-    table = _table("What was asked", "step", "request", "#status", "#ms", "answer")
-    for row in taken:
-        status = f"[{'green' if row['status'] < 400 else 'red'}]{row['status']}[/]"  # noqa: PLR2004
-        request = f"{row['method']} {row['path']}"
-        table.add_row(row["name"], request, status, f"{row['ms']:.0f}", escape(row["answer"]))
-    return table
+def _request(row: Json) -> Row:
+    return {
+        "step": row["name"],
+        "request": f"{row['method']} {row['path']}",
+        "#status": f"[{'green' if row['status'] < 400 else 'red'}]{row['status']}[/]",  # noqa: PLR2004
+        "#ms": f"{row['ms']:.0f}",
+        "answer": Text(row["answer"], no_wrap=True, overflow="ellipsis"),
+    }
 
 
-def _traces(traces: list[Json]) -> Table:
-    table = _table(
-        "What was recorded: GET /api/observe/traces",
-        "time",
-        "operation",
-        "model",
-        "status",
-        "#in",
-        "#out",
-        "#cost",
-        "#ms",
-    )
-    for row in traces:
-        at = datetime.fromisoformat(row["created_at"]).astimezone().strftime("%H:%M:%S")
-        status = f"[{COLOURS.get(row['status'], 'white')}]{row['status']}[/]"
-        numbers = (str(row["tokens_in"]), str(row["tokens_out"]), _dollars(row["cost_usd"]), str(row["duration_ms"]))
-        table.add_row(at, row["operation"], escape(row["model"]), status, *numbers)
-    return table
+def _trace(row: Json) -> Row:
+    return {
+        "time": datetime.fromisoformat(row["created_at"]).astimezone().strftime("%H:%M:%S"),
+        "operation": row["operation"],
+        "model": escape(row["model"]),
+        "status": f"[{COLOURS.get(row['status'], 'white')}]{row['status']}[/]",
+        "#in": str(row["tokens_in"]),
+        "#out": str(row["tokens_out"]),
+        "#cost": _dollars(row["cost_usd"]),
+        "#ms": str(row["duration_ms"]),
+    }
 
 
-def _costs(costs: Json) -> Table:
-    table = _table("What it cost: GET /api/observe/costs", "model", "#requests", "#in", "#out", "#cost")
-    for row in costs["models"]:
-        counts = (str(row[name]) for name in ("requests", "tokens_in", "tokens_out"))
-        table.add_row(escape(row["model"]), *counts, _dollars(row["cost_usd"]))
-    table.add_section()
-    table.add_row(
-        "[bold]all[/bold]", str(costs["total_requests"]), "", "", f"[bold]{_dollars(costs['total_usd'])}[/bold]"
-    )
-    return table
+def _costs(costs: Json) -> list[Row]:
+    total = {"model": "all", "requests": costs["total_requests"], "cost_usd": costs["total_usd"]}
+    return [
+        {
+            "model": escape(row["model"]),
+            "#requests": str(row["requests"]),
+            "#in": str(row.get("tokens_in", "")),
+            "#out": str(row.get("tokens_out", "")),
+            "#cost": _dollars(row["cost_usd"]),
+        }
+        for row in (*costs["models"], total)
+    ]
 
 
 def _dollars(amount: float | None) -> str:
