@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.gateway import spool
-from app.services.recorder import SPOOL
+from app.services.recorder import SPOOL, read_status
 from app.settings import Settings
 from support.callers import Client
 from support.databases import maintain
@@ -122,6 +122,7 @@ def removed(client: Client, settings: Settings) -> Iterator[None]:
 def test_a_full_disk_degrades_and_stops_nothing(client: Client, settings: Settings) -> None:
     """Calls go on, the report says what to do, and the traces arrive once there is room."""
     gateway = client.application.runtime.gateway
+    until(lambda: read_status(settings.data / SPOOL).pid > 0)  # the recorder works
     with folder_lost(settings.data / SPOOL):
         gateway.spool._size = spool.SEGMENT_BYTES  # the next line needs a new file
         assert client.user.post("/v1/chat/completions", json=QUESTION).status_code == 200
