@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from functools import cache, partial
@@ -30,6 +31,7 @@ from app.services.retention import Retention
 from app.services.revisions import Watcher
 from app.services.rollups import store
 from app.settings import Settings, SettingsError
+from app.spec.cache import cached_bundle
 from app.spec.join import bundle
 from app.spec.operations import Index
 from app.wire import limits, shared_storage
@@ -94,7 +96,10 @@ def worker() -> Application:
     """The application of a worker process: what the server program asks for by name."""
     settings = configuration.load()
     logs.configure(settings)
-    return create(settings)
+    made = create(settings, cached_bundle(settings.data))
+    gc.collect()
+    gc.freeze()  # what lives as long as the worker need not be looked through again and again
+    return made
 
 
 def create(settings: Settings | None = None, document: Json | None = None, handlers: str = "handlers") -> Application:

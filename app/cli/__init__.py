@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -19,6 +20,8 @@ COMMANDS = {
 }
 
 
+# Python's 700 has the collector look through every module again and again while they load, to find nothing.
+GC_THRESHOLD = 20_000
 # By name, so that `--help` need not import them.
 REFUSALS = frozenset(
     {
@@ -64,6 +67,7 @@ def group(ctx: click.Context, data: Path | None) -> None:
 def main() -> None:
     """The console script: known failures are one sentence and exit code 1, never a traceback."""
     os.umask(0o077)  # what the server writes is its owner's alone
+    gc.set_threshold(GC_THRESHOLD)
     try:
         group(standalone_mode=True)
     except Exception as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,11 @@ import click
 from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
 from granian.http import HTTP1Settings
 from granian.server import MPServer
-from rich.console import Console
 
 from app import settings as configuration
 from app.cli.supervisor import supervise
 from app.observe import logs
-from app.services.bootstrap import FirstKeys, open_up
+from app.services.bootstrap import FIRST_USER, FirstKeys, open_up
 from app.services.premises import ADMIN_FILE
 from app.settings import PREFIX, Settings
 
@@ -45,7 +46,7 @@ def serve(ctx: click.Context, /, *, reload: bool, **options: Any) -> None:
     _refuse_taken_port(settings)
     _greet(settings, open_up(settings))
     _hand_down(settings)
-    sys.exit(supervise(settings, lambda: _server(settings, reload).serve()))
+    sys.exit(supervise(settings, lambda: _run(settings, reload=reload)))
 
 
 def _refuse_taken_port(settings: Settings) -> None:
@@ -65,7 +66,18 @@ def _hand_down(settings: Settings) -> None:
         os.environ[PREFIX + name.upper()] = str(getattr(settings, name))
 
 
-def _server(settings: Settings, reload: bool) -> MPServer:
+def _run(settings: Settings, *, reload: bool) -> None:
+    """Load the application once: workers are forked from this process and share what it has loaded.
+
+    Not under --reload, where every worker must load the code as it is by then.
+    """
+    if not reload:
+        import_module("app.factory")
+        gc.freeze()
+    _server(settings, reload=reload).serve()
+
+
+def _server(settings: Settings, *, reload: bool) -> MPServer:
     return MPServer(
         "app.cli.supervisor:work",
         factory=True,
@@ -87,17 +99,17 @@ def _server(settings: Settings, reload: bool) -> MPServer:
 
 def _greet(settings: Settings, first: FirstKeys) -> None:
     """Say where it listens and what to send; keys are shown the one time they are made."""
-    console = Console(highlight=False, soft_wrap=True)
     base = f"http://{'127.0.0.1' if settings.host == '0.0.0.0' else settings.host}:{settings.port}"  # noqa: S104
-    console.print(f"[bold]Yardmaster[/bold] on {base}   documentation: {base}/api/docs   data: {settings.data}")
+    name = click.style("Yardmaster", bold=True)
+    click.echo(f"{name} on {base}   documentation: {base}/api/docs   data: {settings.data}")
     if first.admin:
-        console.print(f"admin key (shown once, kept in {settings.data / ADMIN_FILE}): {first.admin}", markup=False)
+        click.echo(f"admin key (shown once, kept in {settings.data / ADMIN_FILE}): {first.admin}")
     if first.user:
-        console.print(f"user key (shown once): {first.user}", markup=False)
-        console.print("try it:", style="bold")
-        console.print(_curl(base, first.user), markup=False)
+        click.echo(f"user key (shown once): {first.user}")
+        click.secho("try it:", bold=True)
+        click.echo(_curl(base, first.user))
     else:
-        console.print("another user key: yardmaster keys create --user operator@localhost", markup=False)
+        click.echo(f"another user key: yardmaster --data {settings.data} keys create --user {FIRST_USER}")
 
 
 def _curl(base: str, key: str) -> str:
