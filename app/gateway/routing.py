@@ -50,7 +50,7 @@ def _primary(exchange: Exchange, config: Config, reachable: Mapping[str, Account
     """The provider the call belongs to and the model to ask it for: header, alias, route, then the model's name."""
     if wanted := exchange.wanted_provider:
         if wanted not in PROVIDERS and wanted not in reachable:
-            raise Problem(400, f"There is no provider called {wanted}", details={"param": "X-Provider"})
+            raise Problem(404, f"There is no provider called {wanted}", details={"param": "X-Provider"})
         return wanted, exchange.model
     for rule in config.rules:
         if rule.pattern.match(exchange.model):

@@ -50,7 +50,7 @@ def _sign_up() -> str:
     body = {"email": f"fuzz-{uuid.uuid4().hex}@example.com"}
     answer = requests.post(f"{BASE}/api/auth/signup", json=body, headers=_bearer(ADMIN), timeout=10)
     answer.raise_for_status()
-    return str(answer.json()["api_key"])
+    return str(answer.json()["api_key"]["key"])
 
 
 RULED = {412, 422}

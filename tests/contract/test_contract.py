@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import requests
 
+from app.gateway.config import url_variable
+from app.gateway.providers import PROVIDERS
 from support.servers import Server, environment, running
 
 EXAMPLES = int(os.environ.get("YARDMASTER_TEST_EXAMPLES", "15"))
@@ -26,7 +28,8 @@ PHASES = "examples,coverage,fuzzing,stateful"
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with limits off, open to sign-up, whose providers all lead nowhere."""
     with running(tmp_path_factory.mktemp("contract")) as start:
-        yield start(rate_limits="off", admin_key=ADMIN, log_level="warning", log_format="json")
+        nowhere = {url_variable(p): "http://127.0.0.1:9/v1" for p in PROVIDERS.values() if p.key_env}
+        yield start(rate_limits="off", admin_key=ADMIN, log_level="warning", log_format="json", variables=nowhere)
 
 
 @pytest.mark.contract
@@ -47,6 +50,7 @@ def test_the_server_keeps_its_word(fuzzed: Server, tmp_path: Path, capsys: pytes
         sys.stdout.write("".join(f"not exercised: {operation}\n" for operation in sorted(known - cases.keys())))
     assert result.returncode == 0, result.stdout.decode()[-20_000:]
     assert known - cases.keys() == set()
+    assert _locked(report) & known == set(), "operations the fuzzer was never let into"
 
 
 def _command(server: Server, document: Path, report: Path) -> list[str]:
@@ -68,11 +72,28 @@ def _environment(server: Server) -> dict[str, str]:
     return environment() | ours
 
 
+def _locked(report: Path) -> set[str]:
+    """Operations that only ever answered 401 or 403: nothing behind the door was looked at."""
+    statuses: dict[str, set[int]] = {}
+    for event in _events(report):
+        recorder = event.get("ScenarioFinished", {}).get("recorder", {})
+        for name, exchange in recorder.get("interactions", {}).items():
+            case = recorder["cases"].get(name)
+            if case and exchange.get("response"):
+                operation = f"{case['value']['method']} {case['value']['path']}"
+                statuses.setdefault(operation, set()).add(exchange["response"]["status_code"])
+    return {operation for operation, seen in statuses.items() if seen <= {401, 403, 405}}
+
+
+def _events(report: Path) -> Iterator[dict[str, Any]]:
+    with report.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
 def _cases(report: Path) -> Counter[str]:
     """How many cases were sent to each operation."""
     sent: Counter[str] = Counter()
-    for line in report.read_text(encoding="utf-8").splitlines():
-        event: dict[str, Any] = json.loads(line)
+    for event in _events(report):
         for case in event.get("ScenarioFinished", {}).get("recorder", {}).get("cases", {}).values():
             sent[f"{case['value']['method']} {case['value']['path']}"] += 1
     return sent

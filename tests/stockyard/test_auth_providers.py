@@ -13,7 +13,7 @@ from app.security.sealing import UnsealError, unseal
 from app.services import provider_keys
 from models.base import transaction
 from models.identity import ProviderKey
-from support.callers import Client
+from support.callers import Caller, Client
 from support.envelopes import Refusals
 from support.people import Person, Promised
 
@@ -31,6 +31,15 @@ def test_a_provider_key_is_saved_listed_and_forgotten(ada: Person, promised: Pro
     assert promised(ada.caller.delete(f"{PROVIDERS}/ANTHROPIC")) == {"status": "deleted"}
     assert promised(ada.caller.get(PROVIDERS))["total"] == 0
     refused(ada.caller.delete(f"{PROVIDERS}/anthropic"), 404, "not_found")
+
+
+def test_an_operator_keeps_and_forgets_a_users_key(admin: Caller, ada: Person, promised: Promised) -> None:
+    """Operators set people up; what they save is the user's from then on, and theirs to forget too."""
+    saved = promised(admin.put(f"/api/auth/users/{ada.id}/providers/openai", json={"api_key": SECRET}))
+    assert saved == {"status": "saved", "provider": "openai"}
+    assert promised(ada.caller.get(PROVIDERS))["total"] == 1
+    assert promised(admin.delete(f"/api/auth/users/{ada.id}/providers/openai")) == {"status": "deleted"}
+    assert promised(ada.caller.get(PROVIDERS))["total"] == 0
 
 
 def test_a_key_is_sealed_for_its_owner(application: Application, ada: Person) -> None:

@@ -155,3 +155,9 @@ def test_traces_are_for_operators(client: Client, refused: Refusals) -> None:
     """They hold what everybody asked."""
     refused(client.user.get(TRACES), 403, "forbidden")
     refused(client.anonymous.get(TRACES), 401, "unauthorized")
+
+
+def test_a_trace_is_found_by_its_id(admin: Caller, promised: Promised) -> None:
+    """The id in the answer's header is what an operator has in hand."""
+    known = add(admin)
+    assert promised(admin.get(f"/api/observe/traces/{known}"))["id"] == known

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,9 +61,18 @@ class Server:
             raise AssertionError(f"the server ignored SIGTERM; its log:\n{self.log.read_text()}") from None
 
     def kill(self) -> None:
-        """SIGKILL to it and its workers, as a crash would."""
-        os.killpg(self.pid, signal.SIGKILL)
+        """SIGKILL to it and all it started, as a crash would."""
+        for pid in _family(self.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait(STOPS_WITHIN_S)
+
+
+def _family(pid: int) -> list[int]:
+    """A process and, after it, everything it started."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    started = [int(child) for child in path.read_text().split()] if path.exists() else []
+    return [pid, *(member for child in started for member in _family(child))]
 
 
 @contextmanager

