@@ -173,13 +173,13 @@ def _unlocked(fd: int) -> bool:
 
 @contextmanager
 def _alone(folder: Path, stop: threading.Event) -> Iterator[bool]:
-    """Hold the folder's recorder lock; waits while another holds it, and yields False when told to stop meanwhile."""
+    """Hold the folder's recorder lock, waiting for it; False when another still holds it as we are told to stop."""
     fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         mine = _lock(fd)
         while not mine and not stop.wait(POLL_S * 5):
             mine = _lock(fd)
-        yield mine
+        yield mine or _lock(fd)  # the other may have ended since we last asked, and left us something to store
     finally:
         os.close(fd)
 
