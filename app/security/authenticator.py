@@ -96,9 +96,7 @@ class Authenticator:
         if row.hash_algorithm == LEGACY:
             self._upgrade(row.id, digest)
         kind = "admin" if row.role == "admin" else "user"
-        return min(FRESH_S, left), Principal(
-            kind, frozenset({row.role}), row.user_id, row.id, scopes=parse(row.scopes)
-        )
+        return min(FRESH_S, left), Principal(kind, frozenset({row.role}), row.user_id, row.id, scopes=parse(row.scopes))
 
     def _upgrade(self, key_id: int, digest: str) -> None:
         """A row that still holds bare SHA-256 is rewritten to the HMAC the first time its key is used."""

@@ -70,7 +70,19 @@ class Recorder:
         self._spoke = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        """Record until told to stop, then once more; only one recorder works in a folder at a time."""
+        """Record until told to stop, then once more; only one recorder works in a folder at a time.
+
+        A folder that cannot be used now is tried again: whoever repairs it need not restart anything.
+        """
+        while True:
+            try:
+                self._record(stop)
+            except OSError as error:
+                self._trouble(f"the spool cannot be used ({error.strerror or error})")
+            if stop.wait(BEAT_S):
+                return
+
+    def _record(self, stop: threading.Event) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _alone(self._folder, stop) as mine:
             if not mine:

@@ -278,3 +278,8 @@ def test_the_catalogue_loads_at_once() -> None:
         assert len(Catalogue()) == len(CATALOGUE)
         times.append(time.perf_counter() - start)
     assert min(times) < 0.1
+
+
+def test_a_setting_of_an_earlier_release_is_passed_over() -> None:
+    """An upgrade that dropped a setting must not keep the server from starting."""
+    assert complete_config("rateshield", {"rpm": 5, "gone": 1}) == defaults("rateshield") | {"rpm": 5}

@@ -139,7 +139,8 @@ def _completed(schema: Json, given: Json) -> Json:
     """The object with defaults filled in, following the schema down."""
     parts = schema["properties"]
     filled = {name: deepcopy(part["default"]) for name, part in parts.items() if "default" in part}
-    return filled | {name: _completed_value(parts[name], value) for name, value in given.items()}
+    # A setting of an earlier release that the module no longer has must not stop a start.
+    return filled | {name: _completed_value(parts[name], value) for name, value in given.items() if name in parts}
 
 
 def _completed_value(schema: Json, value: Any) -> Any:

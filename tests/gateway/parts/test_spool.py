@@ -239,3 +239,23 @@ def test_a_folder_that_vanished_is_made_again(spool: Spool, folder: Path) -> Non
     store = Store()
     Recorder(folder, store).sweep()
     assert store.ids == ["tr_1"]
+
+
+def test_a_recorder_waits_for_a_folder_it_can_use(folder: Path) -> None:
+    """Whoever repairs the disk at night must not have to restart the server too."""
+    folder.write_text("in the way")
+    store, stop = Store(), threading.Event()
+    thread = threading.Thread(target=Recorder(folder, store).run, args=(stop,))
+    thread.start()
+    time.sleep(0.2)
+    folder.unlink()
+    writer = Spool(folder)
+    writer.open()
+    writer.append(call(0))
+    deadline = time.monotonic() + 5
+    while not store.ids and time.monotonic() < deadline:
+        time.sleep(0.02)
+    writer.close()
+    stop.set()
+    thread.join()
+    assert store.ids == ["tr_0"]

@@ -146,6 +146,7 @@ async def test_an_idle_connection_that_ends_or_talks_is_dropped(transport: HttpT
     async def part(peer: Peer) -> None:
         await peer.request()
         await peer.answer(b"%d" % peer.number)
+        await asyncio.sleep(0.02)
         await peer.send(ending)
         if ending:
             await peer.gone()
@@ -154,6 +155,8 @@ async def test_an_idle_connection_that_ends_or_talks_is_dropped(transport: HttpT
         assert await ask(transport, peer.url) == b"1"
         await peer.has_open(0)
         await asyncio.sleep(0.02)
+        assert transport._pool
+        assert not transport._pool._open
         assert await ask(transport, peer.url) == b"2"
 
 

@@ -10,8 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 import pytest
 
 from app.gateway.transport import HttpTransport
+from app.gateway.transport.origins import locate
+from app.gateway.transport.pool import Pool
+from app.gateway.transport.resolver import Resolver
 from app.gateway.wire import NotConnectedError
-from gateway.transport.peers import Peer, Provider, ask, keep_answering, provider, to
+from gateway.transport.peers import Peer, ask, keep_answering, provider, to
 
 AT_ONCE_S = 0.1
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -170,22 +173,26 @@ async def test_a_call_cancelled_while_connecting_leaves_no_socket(transport: Htt
     gc.collect()
 
 
-async def test_a_connection_that_comes_too_late_is_closed(transport: HttpTransport) -> None:
-    """Cancelled in the very moment the connection was made: nobody would ever close it."""
+async def test_a_connection_that_comes_too_late_is_closed() -> None:
+    """Cancelled in the very moment the connection was made: nobody would ever use it, or close it."""
     async with provider(keep_answering) as peer:
-        for turns in range(12):
-            task = asyncio.create_task(ask(transport, peer.url.replace("/v1", f"/{turns}")))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        await at_most_idle(peer, 1)
+        pool = Pool(Resolver())
+        opening = asyncio.create_task(pool.connect(locate(peer.url)[0]))
+        await _until(lambda: bool(pool._open))
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await _until(lambda: peer.opened == 1)
+        await peer.has_open(0)
 
 
-async def at_most_idle(peer: Provider, count: int) -> None:
-    """Wait until only what the pool kept is open."""
-    await asyncio.sleep(0.05)
-    assert peer.open <= count
+async def _until(true: Callable[[], bool]) -> None:
+    """Look at every turn of the loop."""
+    for _ in range(100_000):
+        if true():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never came true")
 
 
 async def test_a_storm_of_calls_cut_anywhere_leaves_nothing_open(transport: HttpTransport) -> None:
