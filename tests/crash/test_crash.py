@@ -164,7 +164,7 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.mark.crash
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(900)
 def test_no_crash_loses_or_doubles_an_answered_call(database_url: str, tmp_path: Path) -> None:
     """`kill -9` of any of its processes at any moment: exactly-once is a promise about money."""
     settings = {"data": tmp_path / "data", "rate_limits": "off", "admin_key": KEY, "database_url": database_url}
