@@ -220,18 +220,24 @@ async def test_a_slow_reader_is_no_silence(transport: HttpTransport) -> None:
 
     async def pour(peer: Peer) -> None:
         await peer.request()
-        await peer.send(CHUNKED + b"1\r\nx\r\n")
-        await asyncio.sleep(0.1)
-        await peer.send(b"1\r\ny\r\n")
+        await peer.send(CHUNKED)
+        for word in (b"x", b"y"):
+            await asyncio.sleep(0.02)
+            await peer.send(b"1\r\n" + word + b"\r\n")
         await peer.gone()
 
+    loop = asyncio.get_running_loop()
     async with provider(pour) as peer:
         found = await transport(to(peer.url))
-        pieces = found.chunks(0.05)
+        pieces = found.chunks(0.1)
         assert await anext(pieces) == b"x"
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.25)
         assert await anext(pieces) == b"y"
+        began = loop.time()
         assert await anext(pieces) == b""
+        assert loop.time() - began > 0.09
         await found.close()
         with pytest.raises(ConnectionError):
             await anext(pieces)
+        assert found._silence
+        assert found._silence._timer.cancelled()
