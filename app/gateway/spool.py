@@ -6,7 +6,6 @@ import fcntl
 import logging
 import os
 import secrets
-import time
 from collections import deque
 from pathlib import Path
 
@@ -17,7 +16,6 @@ log = logging.getLogger("yardmaster.spool")
 
 SEGMENT_BYTES = 16 * 1024 * 1024
 MOST_HELD = 10_000
-LOOK_S = 0.1
 
 
 class Spool:
@@ -26,11 +24,9 @@ class Spool:
     A disk that refuses lines stops no call: they are held in memory, up to a bound, until it takes them again.
     """
 
-    def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES, look_s: float = LOOK_S) -> None:
+    def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._folder = folder
         self._segment_bytes = segment_bytes
-        self._look_s = look_s
-        self._look_at = 0.0
         self._fd: int | None = None
         self._size = 0
         self._held: deque[bytes] = deque()
@@ -63,7 +59,7 @@ class Spool:
             self._hold(line, error)
 
     def _write(self, line: bytes) -> None:
-        if self._fd is None or self._size >= self._segment_bytes or self._gone(self._fd):
+        if self._fd is None or self._size >= self._segment_bytes or not os.fstat(self._fd).st_nlink:
             fresh = self._segment()
             if self._fd is not None:
                 os.close(self._fd)
@@ -73,13 +69,6 @@ class Spool:
         if written != len(line):
             self._size = self._segment_bytes  # the torn line ends this segment; it fails its checksum and is skipped
             raise OSError("the disk took only a part of a line")
-
-    def _gone(self, fd: int) -> bool:
-        """Whether somebody removed the file; asked ten times a second, for it costs as much as writing a line."""
-        if time.monotonic() < self._look_at:
-            return False
-        self._look_at = time.monotonic() + self._look_s
-        return not os.fstat(fd).st_nlink
 
     def _segment(self) -> int:
         """A new file, locked before the recorder can see it; the folder is made again if somebody removed it."""

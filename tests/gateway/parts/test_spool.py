@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def spool(folder: Path) -> Iterator[Spool]:
     """An open spool of small segments."""
-    opened = Spool(folder, segment_bytes=1000, look_s=0)
+    opened = Spool(folder, segment_bytes=1000)
     opened.open()
     yield opened
     opened.close()

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from app.gateway.accumulate import accumulate
 from app.gateway.providers import PROVIDERS
+from app.gateway.providers.sandbox.answers import answer
 from app.gateway.providers.sandbox.script import Fault, Script, parse
 from app.gateway.wire import Answer, BadAnswerError, Kind, Target, UpstreamResponse, Usage
 
@@ -366,3 +367,10 @@ async def test_a_long_wait_between_pieces_is_told() -> None:
     pieces = [piece async for piece in response.chunks(0.012)]
     assert pieces[:2] == [b"", b""]
     assert pieces[2].startswith(b"data: ")
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    """JSON has one kind of number: 5.0 is five tokens, as the document's validator says."""
+    body = {"model": "sandbox", "messages": [{"role": "user", "content": "Hello"}]}
+    floated, whole = (answer(Kind.CHAT, body | {"max_tokens": most})["choices"] for most in (5.0, 5))
+    assert floated == whole

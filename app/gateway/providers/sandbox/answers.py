@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from app.gateway.providers.sandbox.replies import RefusedError, Reply, fingerprint, pieces, replies, tokens_in
+from app.gateway.providers.sandbox.replies import RefusedError, Reply, fingerprint, pieces, replies, tokens_in, whole
 from app.gateway.providers.sandbox.vectors import encoded, vector
 from app.gateway.usage import to_openai
 from app.gateway.wire import Kind, Usage
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from app.gateway.wire import Json
 
 DIMENSIONS: Final = 1536
-MOST_DIMENSIONS: Final = 4096
+MOST_DIMENSIONS: Final = 65_536
+# Numbers in all vectors of one answer: 2,048 inputs of 2,048 dimensions each.
+MOST_NUMBERS: Final = 4_194_304
 MOST_INPUTS: Final = 2048
 
 # The moment of every answer, so that the same request gets the same bytes: 2024-01-01T00:00:00Z.
@@ -95,13 +97,14 @@ def _texts(reply: Reply) -> Iterator[tuple[Json, str | None]]:
 
 def _embeddings(body: Json) -> Json:
     """One vector for each input: a text, a list of texts, token ids, or a list of those."""
-    dimensions = body.get("dimensions", DIMENSIONS)
-    if not isinstance(dimensions, int) or not 1 <= dimensions <= MOST_DIMENSIONS:
-        raise RefusedError(f"'dimensions' must be from 1 to {MOST_DIMENSIONS}", "dimensions")
+    dimensions = whole(body, "dimensions", 1, MOST_DIMENSIONS) or DIMENSIONS
+    texts = _inputs(body.get("input"))
+    if dimensions * len(texts) > MOST_NUMBERS:
+        raise RefusedError(f"'dimensions' times inputs must be at most {MOST_NUMBERS}", "dimensions")
     encoding = body.get("encoding_format")
     rows = [
         {"object": "embedding", "index": index, "embedding": encoded(vector(text, dimensions), encoding)}
-        for index, text in enumerate(_inputs(body.get("input")))
+        for index, text in enumerate(texts)
     ]
     usage = to_openai(Usage(input=tokens_in(body)), Kind.EMBEDDINGS)
     return {"object": "list", "data": rows, "model": body.get("model"), "usage": usage}

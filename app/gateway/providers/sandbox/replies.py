@@ -59,17 +59,20 @@ def pieces(text: str) -> list[str]:
 
 def replies(kind: Kind, body: Json) -> list[Reply]:
     """The choices for a request, in order; RefusedError when it cannot be served."""
-    number = _whole(body, "n", 1, MOST_CHOICES) or 1
-    limits = [_whole(body, name, 1, None) for name in ("max_tokens", "max_completion_tokens")]
+    number = whole(body, "n", 1, MOST_CHOICES) or 1
+    limits = [whole(body, name, 1, None) for name in ("max_tokens", "max_completion_tokens")]
     limit = min((value for value in limits if value is not None), default=None)
     make = _chat_reply if kind is Kind.CHAT else _text_reply
     return [_limited(_stopped(reply, body.get("stop")), limit) for reply in make(body, number)]
 
 
-def _whole(body: Json, name: str, low: int, high: int | None) -> int | None:
+def whole(body: Json, name: str, low: int, high: int | None) -> int | None:
+    """A field that is a whole number within bounds, None when it is absent or null; RefusedError otherwise."""
     value = body.get(name)
     if value is None:
         return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON Schema counts 5.0 among the integers
     if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
         raise RefusedError(f"'{name}' is out of range", name)
     return value
