@@ -83,7 +83,7 @@ def create(settings: Settings | None = None, document: Json | None = None) -> Ap
     refuse_gaps(index)
     secrets = load_or_create(settings.data)
     engine = connect(settings.database)
-    authenticator = Authenticator(engine, secrets.pepper, settings.admin_key)
+    authenticator = Authenticator(engine, secrets, settings.admin_key)
     runtime = Runtime(settings, engine, secrets, index, authenticator)
     runtime.on_change.append(authenticator.forget)
     runtime.services += [Watcher(runtime), KeyUse(runtime)]

@@ -122,7 +122,7 @@ class Gate:
         if limited and manners.before:
             self._hold(call, await self.limits.hit(manners.before, "before", call.operation.system, call.client))
         try:
-            call.principal = await self._authenticator.admit(call.operation, call.headers)
+            call.principal = await self._authenticator.admit(call.operation, call.headers, call.path)
         except Problem as refusal:
             if limited and refusal.status == HTTPStatus.UNAUTHORIZED:
                 self._hold(call, await self.limits.hit(manners.failures, "failures", call.client))

@@ -18,11 +18,13 @@ class SecretsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """`pepper` keys the fingerprints of credentials; `keyring` seals, its `current` key first."""
+    """`pepper` keys the fingerprints of credentials; `keyring` seals under `current`; `signing` signs under `signer`."""
 
     pepper: bytes = field(repr=False)
     keyring: dict[str, bytes] = field(repr=False)
     current: str
+    signing: dict[str, bytes] = field(default_factory=dict, repr=False)
+    signer: str = "s1"
 
 
 def load_or_create(data: Path) -> Secrets:
@@ -39,6 +41,8 @@ def _create(path: Path) -> None:
         "pepper": _text(random.token_bytes(32)),
         "current": "k1",
         "keyring": {"k1": _text(random.token_bytes(32))},
+        "signer": "s1",
+        "signing": {"s1": _text(random.token_bytes(32))},
     }
     draft = path.with_name(f".{FILE}.{os.getpid()}.{random.token_hex(4)}")
     write_private(draft, json.dumps(made, indent=1))
@@ -62,7 +66,8 @@ def _read(path: Path) -> Secrets:
     try:
         held = json.loads(path.read_text())
         keyring = {kid: b64decode(key) for kid, key in held["keyring"].items()}
-        return Secrets(b64decode(held["pepper"]), keyring, held["current"])
+        signing = {kid: b64decode(key) for kid, key in held["signing"].items()}
+        return Secrets(b64decode(held["pepper"]), keyring, held["current"], signing, held["signer"])
     except (ValueError, KeyError, OSError) as error:
         raise SecretsError(f"{path} cannot be read ({type(error).__name__}); restore it from a backup") from None
 

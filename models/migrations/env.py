@@ -5,11 +5,11 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, text
 
-from models import gateway, identity, traces
+from models import audit, gateway, identity, mail, orgs, sessions, traces
 from models.base import WRITE, Base
 
 LOCK = 7_201_914
-MODELS = (gateway, identity, traces)
+MODELS = (audit, gateway, identity, mail, orgs, sessions, traces)
 
 
 def run() -> None:
@@ -17,8 +17,19 @@ def run() -> None:
     engine = context.config.attributes["engine"]
     with engine.connect() as connection:
         bound = connection.execution_options(**{WRITE: True})
-        with bound.begin():
-            _migrate(bound)
+        _enforce_foreign_keys(bound, "OFF")
+        try:
+            with bound.begin():
+                _migrate(bound)
+        finally:
+            _enforce_foreign_keys(bound, "ON")
+
+
+def _enforce_foreign_keys(connection: Connection, state: str) -> None:
+    """SQLite rebuilds a table to alter it; with foreign keys on, dropping the old one would delete what refers to it."""
+    raw = connection.connection.dbapi_connection
+    if connection.dialect.name == "sqlite" and raw is not None:
+        raw.execute(f"PRAGMA foreign_keys={state}")
 
 
 def _migrate(connection: Connection) -> None:

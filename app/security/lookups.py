@@ -1,0 +1,131 @@
+"""Looks up what a credential stands for: one function per scheme, each answering how long that may be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Engine, select, update
+
+from app.problems import Problem, unauthorized
+from app.security.keys import SHAPE, fingerprint, legacy_fingerprint
+from app.security.principals import Principal
+from app.security.scopes import parse
+from app.security.secrets import Secrets
+from app.security.tokens import ACCESS, DESK, TokenError, verify
+from models.base import now, transaction
+from models.identity import ApiKey, User
+from models.orgs import Membership, Org
+from models.sessions import CookieSession, RefreshSession
+
+FRESH_S = 60.0
+LEGACY = "sha256"
+CHALLENGE = 'Bearer error="invalid_token"'
+Found = tuple[float, Principal]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where credentials are looked up."""
+
+    engine: Engine
+    secrets: Secrets = field(repr=False)
+
+
+def api_key(store: Store, key: str) -> Found:
+    """A Stockyard key of a user or an operator."""
+    if not SHAPE.match(key):
+        raise rejected()
+    digest = fingerprint(key, store.secrets.pepper)
+    known = select(ApiKey).where(ApiKey.key_hash.in_((digest, legacy_fingerprint(key))))
+    with transaction(store.engine, write=False) as session:
+        row = session.scalar(known)
+        user = session.get(User, row.user_id) if row and row.user_id else None
+    if row is None or row.revoked_at is not None or (user and not user.is_active):
+        raise rejected()
+    if row.hash_algorithm == LEGACY:
+        _upgrade(store, row.id, digest)
+    kind = "admin" if row.role == "admin" else "user"
+    principal = Principal(kind, frozenset({row.role}), row.user_id, row.id, scopes=parse(row.scopes))
+    return _fresh(row.expires_at), principal
+
+
+def _upgrade(store: Store, key_id: int, digest: str) -> None:
+    """A row that still holds bare SHA-256 is rewritten to the HMAC the first time its key is used."""
+    legacy = update(ApiKey).where(ApiKey.id == key_id, ApiKey.hash_algorithm == LEGACY)
+    with transaction(store.engine) as session:
+        session.execute(legacy.values(key_hash=digest, hash_algorithm="hmac-sha256"))
+
+
+def access_token(store: Store, token: str) -> Found:
+    """A fleet access token: valid while its session family is."""
+    claims = _claims(ACCESS, token, store)
+    family = str(claims.get("sid"))
+    live = select(RefreshSession.id).where(RefreshSession.family == family, RefreshSession.revoked_at.is_(None))
+    with transaction(store.engine, write=False) as session:
+        user = session.scalar(select(User).where(User.uid == claims["sub"]))
+        if user is None or not user.is_active or session.scalar(live.limit(1)) is None:
+            raise rejected()
+        member = select(Org.uid, Membership.role).join(Org, Org.id == Membership.org_id)
+        orgs = {uid: role for uid, role in session.execute(member.where(Membership.user_id == user.id))}
+    roles = frozenset({"user"} | ({"platform_admin"} if user.is_admin else set()))
+    principal = Principal("stout", roles, user.id, email=user.email, orgs=orgs, session=family)
+    return min(FRESH_S, int(claims["exp"]) - now().timestamp()), principal
+
+
+def desk_token(store: Store, token: str) -> Found:
+    """A service-desk token: role and tenant as signed, while the person or account is active."""
+    claims = _claims(DESK, token, store)
+    with transaction(store.engine, write=False) as session:
+        user = session.scalar(select(User).where(User.uid == claims["sub"]))
+        org = session.scalar(select(Org).where(Org.uid == claims.get("custom:tenant_id")))
+    if user is None or org is None or not user.is_active:
+        raise rejected()
+    roles = frozenset({str(claims.get("custom:role"))})
+    principal = Principal("desk", roles, user.id, email=str(claims.get("email", user.email)), org_id=org.id)
+    return min(FRESH_S, int(claims["exp"]) - now().timestamp()), principal
+
+
+def cookie(store: Store, value: str) -> Found:
+    """A browser session. What the account may do is in its roles: user, active, verified, admin."""
+    known = select(CookieSession).where(CookieSession.token_hash == fingerprint(value, store.secrets.pepper))
+    with transaction(store.engine, write=False) as session:
+        row = session.scalar(known)
+        user = session.get(User, row.user_id) if row else None
+    if row is None or user is None or row.expires_at <= now():
+        raise unauthorized("Not signed in, or the session has ended", challenge="Cookie")
+    states = {"active": user.is_active, "verified": user.is_active and user.email_verified, "admin": user.is_admin}
+    roles = frozenset({"user"} | {name for name, holds in states.items() if holds})
+    return _fresh(row.expires_at), Principal("cookie", roles, user.id, email=user.email, session=str(row.id))
+
+
+LOOKUPS: Mapping[str, Callable[[Store, str], Found]] = {
+    "sy_key": api_key,
+    "sy_admin_header": api_key,
+    "stout_bearer": access_token,
+    "desk_bearer": desk_token,
+    "outsend_session": cookie,
+}
+
+
+def rejected(message: str = "Invalid API key") -> Problem:
+    """401 for a credential that is not, or no longer, valid."""
+    return unauthorized(message, challenge=CHALLENGE)
+
+
+def _claims(kind: str, token: str, store: Store) -> Mapping[str, object]:
+    try:
+        return verify(kind, token, store.secrets)
+    except TokenError as error:
+        problem = rejected("The token has expired" if error.expired else "Invalid token")
+        problem.code = "token_expired" if error.expired else "invalid_token"
+        raise problem from None
+
+
+def _fresh(expires_at: datetime | None) -> float:
+    """Seconds a finding may be trusted; a 401 Problem when that is over."""
+    left = (expires_at - now()).total_seconds() if expires_at else FRESH_S
+    if left <= 0:
+        raise rejected()
+    return min(FRESH_S, left)
