@@ -15,11 +15,12 @@ from app import settings as configuration
 from app.gate import Gate
 from app.gateway.lane import Gateway
 from app.gateway.prices import builtin, load_overrides
+from app.outbound.mail import Mailer
 from app.planes import AsyncPlane, sync_plane
 from app.runtime import Runtime
+from app.seam import dress, handler_of, say_limited
 from app.security.authenticator import SCHEMES, Authenticator
 from app.security.secrets import load_or_create
-from app.seam import dress, handler_of, say_limited
 from app.services.key_use import KeyUse
 from app.services.recorder import SPOOL, Recorder, RecorderThread
 from app.services.revisions import Watcher
@@ -85,8 +86,9 @@ def create(settings: Settings | None = None, document: Json | None = None) -> Ap
     engine = connect(settings.database)
     authenticator = Authenticator(engine, secrets, settings.admin_key)
     runtime = Runtime(settings, engine, secrets, index, authenticator)
-    runtime.on_change.append(authenticator.forget)
-    runtime.services += [Watcher(runtime), KeyUse(runtime)]
+    # New secrets first: whatever else is read anew may need them.
+    runtime.on_change += [secrets.refresh, authenticator.forget]
+    runtime.services += [Watcher(runtime), KeyUse(runtime), Mailer(engine, settings)]
     limiter = _limiter(settings)
     gate = _gate(runtime, limiter)
     runtime.gateway = _gateway(runtime, gate.limits)
@@ -106,7 +108,7 @@ def _gateway(runtime: Runtime, counter: limits.Limits) -> Gateway:
 
 def _gate(runtime: Runtime, limiter: Limiter) -> Gate:
     index, rules = runtime.index, compile_rules(runtime.index)
-    dressed = cache(lambda op_id: dress(index.by_id[op_id], runtime.engine, limiter))
+    dressed = cache(lambda op_id: dress(index.by_id[op_id], limiter))
     plane, application = sync_plane(index.document, rules, dressed)
     limiter.init_app(application)
     application.register_error_handler(RateLimitExceeded, partial(say_limited, limiter=limiter))

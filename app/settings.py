@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "docs": ("public", "locked"),
     "signup": ("invite", "open"),
     "log_format": ("json", "text"),
+    "cookie_secure": ("auto", "always", "never"),
 }
 
 
@@ -42,6 +44,10 @@ class Settings:
     log_format: str = "text"
     log_level: str = "info"
     outbound_allow: str = ""
+    cookie_secure: str = "auto"
+    public_url: str = ""
+    smtp_url: str = field(default="", repr=False)
+    mail_from: str = "yardmaster@localhost"
 
     @property
     def database(self) -> str:
@@ -54,9 +60,27 @@ class Settings:
         return tuple(entry.strip() for entry in self.outbound_allow.split(",") if entry.strip())
 
     @property
+    def base_url(self) -> str:
+        """Where links in mails lead, without a slash at the end: the operator's, or the address listened on."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def secure_cookies(self) -> bool:
+        """Whether browsers are told to send cookies over HTTPS only: by default unless bound to loopback."""
+        return self.cookie_secure == "always" or (self.cookie_secure == "auto" and not _is_loopback(self.host))
+
+    @property
     def is_sqlite(self) -> bool:
         """Whether the database is the built-in file."""
         return self.database.startswith("sqlite")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def load(environ: Mapping[str, str] = os.environ, file: Path | None = None, **overrides: Any) -> Settings:

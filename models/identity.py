@@ -14,7 +14,8 @@ class User(Base):
     """Somebody who may call. `email` is stored trimmed and in lower case.
 
     `id` is the number some dialects show, `uid` the UUID others do. `password_hash` is Argon2id, null for who never set
-    one; `mfa_secret` is sealed for the user. `is_admin` operates the whole server.
+    one; `mfa_secret` is sealed for the user and `mfa_counter` the time step (RFC 6238) of the last code that worked.
+    `is_admin` operates the whole server.
     """
 
     __tablename__ = "users"
@@ -31,6 +32,7 @@ class User(Base):
     locale: Mapped[str] = mapped_column(String(5), default="en")
     mfa_enabled: Mapped[bool] = mapped_column(default=False)
     mfa_secret: Mapped[str | None] = mapped_column(String(500))
+    mfa_counter: Mapped[int | None]
     last_login_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)

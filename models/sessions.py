@@ -82,3 +82,19 @@ class SshKey(Base):
     public_key: Mapped[str] = mapped_column(String(8192))
     fingerprint: Mapped[str] = mapped_column(String(100), unique=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class InvitationCode(Base):
+    """A code that lets somebody sign up, as often as `max_uses`. Only a fingerprint and a hint are kept."""
+
+    __tablename__ = "invitation_codes"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    code_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    hint: Mapped[str] = mapped_column(String(8))
+    note: Mapped[str] = mapped_column(String(200), default="")
+    max_uses: Mapped[int] = mapped_column(default=1)
+    uses: Mapped[int] = mapped_column(default=0)
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime | None]

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from app.problems import forbidden, not_found, unauthorized
 from app.security.credentials import Presented, presented, refuse_foreign_origin
-from app.security.keys import fingerprint
+from app.security.keys import fingerprint, legacy_fingerprint
 from app.security.lookups import LOOKUPS, Store, rejected
 from app.security.principals import ANONYMOUS, Principal
 from app.security.scopes import READS, covers
@@ -33,8 +33,8 @@ class Authenticator:
 
     def __init__(self, engine: Engine, secrets: Secrets, admin_key: str) -> None:
         self._store = Store(engine, secrets)
-        self._pepper = secrets.pepper
-        self._admin = fingerprint(admin_key, secrets.pepper) if admin_key else ""
+        self._secrets = secrets
+        self._admin = legacy_fingerprint(admin_key) if admin_key else ""
         self.provider_of: Callable[[str], str | None] = lambda _: None
         self._cache: dict[tuple[str, str], tuple[float, Principal]] = {}
         self._generation = 0
@@ -69,11 +69,11 @@ class Authenticator:
             if provider is None:
                 raise rejected()
             return Principal("provider", frozenset(), provider=provider, secret=sent.secret)
-        digest = fingerprint(sent.secret, self._pepper)
+        digest = fingerprint(sent.secret, self._secrets.pepper)
         found = self._cache.get((sent.scheme, digest))
         if found and found[0] > time.monotonic():
             return found[1]
-        if self._admin and hmac.compare_digest(digest, self._admin):
+        if self._admin and hmac.compare_digest(legacy_fingerprint(sent.secret), self._admin):
             return ADMIN
         generation = self._generation
         fresh_for, principal = await asyncio.to_thread(LOOKUPS[sent.scheme], self._store, sent.secret)
@@ -95,5 +95,5 @@ def _hold(principal: Principal, scheme: str, operation: Operation, path: Mapping
         held |= {role}
     if not any(not roles or held & roles for roles in asked):
         raise forbidden("This credential may not do that; it lacks the role the operation asks for")
-    if not covers(principal.scopes, operation.tag, operation.method):
-        raise forbidden(f"This key may not do that; its scopes do not cover {operation.tag}")
+    if not covers(principal.scopes, operation.scope, operation.method):
+        raise forbidden(f"This key may not do that; its scopes do not cover {operation.scope}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, select, update
 
 from app.problems import Problem, unauthorized
-from app.security.keys import SHAPE, fingerprint, legacy_fingerprint
+from app.security.cookies import LIFETIME_S
+from app.security.keys import SHAPE, fingerprints, legacy_fingerprint
 from app.security.principals import Principal
 from app.security.scopes import parse
 from app.security.secrets import Secrets
@@ -20,7 +21,8 @@ from models.orgs import Membership, Org
 from models.sessions import CookieSession, RefreshSession
 
 FRESH_S = 60.0
-LEGACY = "sha256"
+COOKIE_LIFETIME = timedelta(seconds=LIFETIME_S)
+SEEN_EVERY = timedelta(hours=1)
 CHALLENGE = 'Bearer error="invalid_token"'
 Found = tuple[float, Principal]
 
@@ -37,25 +39,25 @@ def api_key(store: Store, key: str) -> Found:
     """A Stockyard key of a user or an operator."""
     if not SHAPE.match(key):
         raise rejected()
-    digest = fingerprint(key, store.secrets.pepper)
-    known = select(ApiKey).where(ApiKey.key_hash.in_((digest, legacy_fingerprint(key))))
+    digests = fingerprints(key, store.secrets)
+    known = select(ApiKey).where(ApiKey.key_hash.in_((*digests, legacy_fingerprint(key))))
     with transaction(store.engine, write=False) as session:
         row = session.scalar(known)
         user = session.get(User, row.user_id) if row and row.user_id else None
     if row is None or row.revoked_at is not None or (user and not user.is_active):
         raise rejected()
-    if row.hash_algorithm == LEGACY:
-        _upgrade(store, row.id, digest)
+    if row.key_hash != digests[0]:
+        _upgrade(store, row, digests[0])
     kind = "admin" if row.role == "admin" else "user"
     principal = Principal(kind, frozenset({row.role}), row.user_id, row.id, scopes=parse(row.scopes))
     return _fresh(row.expires_at), principal
 
 
-def _upgrade(store: Store, key_id: int, digest: str) -> None:
-    """A row that still holds bare SHA-256 is rewritten to the HMAC the first time its key is used."""
-    legacy = update(ApiKey).where(ApiKey.id == key_id, ApiKey.hash_algorithm == LEGACY)
+def _upgrade(store: Store, row: ApiKey, digest: str) -> None:
+    """A row of bare SHA-256, or of an older pepper, is rewritten the first time its key is used."""
+    outdated = update(ApiKey).where(ApiKey.id == row.id, ApiKey.key_hash == row.key_hash)
     with transaction(store.engine) as session:
-        session.execute(legacy.values(key_hash=digest, hash_algorithm="hmac-sha256"))
+        session.execute(outdated.values(key_hash=digest, hash_algorithm="hmac-sha256"))
 
 
 def access_token(store: Store, token: str) -> Found:
@@ -89,15 +91,27 @@ def desk_token(store: Store, token: str) -> Found:
 
 def cookie(store: Store, value: str) -> Found:
     """A browser session. What the account may do is in its roles: user, active, verified, admin."""
-    known = select(CookieSession).where(CookieSession.token_hash == fingerprint(value, store.secrets.pepper))
+    digests = fingerprints(value, store.secrets)
+    known = select(CookieSession).where(CookieSession.token_hash.in_(digests))
     with transaction(store.engine, write=False) as session:
         row = session.scalar(known)
         user = session.get(User, row.user_id) if row else None
     if row is None or user is None or row.expires_at <= now():
         raise unauthorized("Not signed in, or the session has ended", challenge="Cookie")
+    _slide(store, row, digests[0])
     states = {"active": user.is_active, "verified": user.is_active and user.email_verified, "admin": user.is_admin}
     roles = frozenset({"user"} | {name for name, holds in states.items() if holds})
     return _fresh(row.expires_at), Principal("cookie", roles, user.id, email=user.email, session=str(row.id))
+
+
+def _slide(store: Store, row: CookieSession, digest: str) -> None:
+    """Use keeps a session alive, and brings its fingerprint under the current pepper: written once an hour at most."""
+    moment = now()
+    if row.token_hash == digest and moment - row.last_seen_at < SEEN_EVERY:
+        return
+    same = update(CookieSession).where(CookieSession.id == row.id)
+    with transaction(store.engine) as session:
+        session.execute(same.values(token_hash=digest, last_seen_at=moment, expires_at=moment + COOKIE_LIFETIME))
 
 
 LOOKUPS: Mapping[str, Callable[[Store, str], Found]] = {

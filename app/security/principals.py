@@ -1,4 +1,4 @@
-"""The one thing every credential resolves to: a principal."""
+"""The one thing every credential resolves to: a principal; and the device it came from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.security.scopes import EVERYTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a request says of where it came from."""
+
+    user_agent: str = ""
+    ip_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,11 @@ class Operation:
         return f"/paths/{self.path.replace('~', '~0').replace('/', '~1')}/{self.method}"
 
     @property
+    def scope(self) -> str:
+        """The group of operations a key must be good for; an operation shared by systems names it in `x-scope`."""
+        return str(self.raw.get("x-scope", self.tag))
+
+    @property
     def module(self) -> str:
         """The module that holds the handler."""
         return f"handlers.{self.system}.{self.tag}"

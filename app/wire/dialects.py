@@ -79,8 +79,25 @@ def record(problem: Problem, request_id: str) -> Json:
     return body | ({"details": listed} if listed else {})
 
 
+def flat_detail(problem: Problem, request_id: str) -> Json:
+    """Stout and Outsend at once: their fields do not meet."""
+    return detail(problem, request_id) | flat(problem, request_id)
+
+
+def nested_detail(problem: Problem, request_id: str) -> Json:
+    """Stockyard and Outsend at once: their fields do not meet."""
+    return detail(problem, request_id) | nested(problem, request_id)
+
+
+def nested_flat_detail(problem: Problem, request_id: str) -> Json:
+    """Three at once. `error` is Stockyard's object; Stout's clients show `message` before they look at it."""
+    return flat_detail(problem, request_id) | nested(problem, request_id)
+
+
 Renderer = Callable[[Problem, str], Json]
-ENVELOPES: Mapping[str, Renderer] = {f.__name__: f for f in (nested, openai, flat, detail, record)}
+SINGLE = (nested, openai, flat, detail, record)
+MERGED = (flat_detail, nested_detail, nested_flat_detail)
+ENVELOPES: Mapping[str, Renderer] = {f.__name__: f for f in (*SINGLE, *MERGED)}
 
 
 def _sentence(problem: Problem) -> str:

@@ -70,4 +70,21 @@ def _record(body: Json, _status: int) -> str:
     return str(body["code"])
 
 
-SAYS: Any = {"nested": _nested, "openai": _nested, "flat": _flat, "detail": _detail, "record": _record}
+def _flat_detail(body: Json, status: int) -> None:
+    _flat(body, status)
+    _detail(body, status)
+
+
+def _nested_detail(body: Json, status: int) -> str:
+    _detail(body, status)
+    return _nested(body, status)
+
+
+def _nested_flat_detail(body: Json, status: int) -> str:
+    assert body["statusCode"] == status
+    assert body["message"]
+    return _nested_detail(body, status)
+
+
+SINGLE = {"nested": _nested, "openai": _nested, "flat": _flat, "detail": _detail, "record": _record}
+SAYS: Any = SINGLE | {f.__name__.strip("_"): f for f in (_flat_detail, _nested_detail, _nested_flat_detail)}

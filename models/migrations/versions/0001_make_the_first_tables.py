@@ -149,6 +149,7 @@ def upgrade() -> None:
     sa.Column('locale', sa.String(length=5), nullable=False),
     sa.Column('mfa_enabled', sa.Boolean(), nullable=False),
     sa.Column('mfa_secret', sa.String(length=500), nullable=True),
+    sa.Column('mfa_counter', sa.BigInteger(), nullable=True),
     sa.Column('last_login_at', sa.BigInteger(), nullable=True),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
     sa.Column('updated_at', sa.BigInteger(), nullable=False),
