@@ -10,8 +10,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.runtime import runtime
+from app.security.cookies import cleared, kept
 from app.security.credentials import cookies, refuse_foreign_origin
 from app.security.principals import Device, Principal
+from app.security.scopes import READS
 from app.wire.call import current
 from app.wire.pages import STYLES, Listing, Window
 from models.base import REVISED, session, transaction
@@ -50,9 +52,20 @@ def cookie(name: str) -> str | None:
     """A cookie of the request; a 403 Problem when another site's page made the browser send it."""
     call = current()
     value = cookies(call.headers).get(name)
-    if value:
+    if value and call.operation.method not in READS:
         refuse_foreign_origin(call.headers)
     return value
+
+
+def keeping(**values: str) -> tuple[str, ...]:
+    """`Set-Cookie` values for these cookies, as the settings want them; those without a value are left out."""
+    secure = runtime().settings.secure_cookies
+    return tuple(kept(name, value, secure=secure) for name, value in values.items() if value)
+
+
+def forgetting() -> tuple[str, ...]:
+    """`Set-Cookie` values that end every cookie of this server."""
+    return cleared(secure=runtime().settings.secure_cookies)
 
 
 @contextmanager

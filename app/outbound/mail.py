@@ -123,7 +123,7 @@ class Mailer:
         try:
             with self._server.connected() as session:
                 session.send_message(compose(mail, self._sender))
-        except (smtplib.SMTPException, OSError) as error:
+        except (smtplib.SMTPException, OSError, ValueError, LookupError) as error:
             self._settle(mail, **_after(mail, error))
         else:
             self._settle(mail, status="sent", sent_at=now(), error=None)
@@ -149,8 +149,9 @@ def _after(mail: Mail, error: Exception) -> dict[str, object]:
     """Failed for good when the server said so or it was tried often enough, else due again later."""
     told = f"{type(error).__name__}: {_code(error) or 'no answer'}"
     log.warning("mail %s could not be sent: %s", mail.id, told)
-    final = _code(error) >= PERMANENT or mail.tries > len(WAITS)
-    if final and not isinstance(error, smtplib.SMTPAuthenticationError):
+    unsendable = not isinstance(error, OSError)  # an address no message can be written to; smtplib's are OSErrors
+    refused = _code(error) >= PERMANENT and not isinstance(error, smtplib.SMTPAuthenticationError)
+    if unsendable or refused or mail.tries > len(WAITS):
         return {"status": "failed", "error": told}
     return {"next_try_at": now() + WAITS[min(mail.tries, len(WAITS)) - 1], "error": told}
 

@@ -52,7 +52,7 @@ def invitation(token: str, secrets: Secrets) -> tuple[Invitation, Org]:
 
 
 def join(user: User, invited: Invitation) -> None:
-    """Use the invitation up; the user is a member at once. Problem 403: not their address; 409: a member; 410: spent."""
+    """Use the invitation up; the user is a member at once. Problem 403: not their address; 409: member; 410: spent."""
     if invited.email.lower() != user.email:
         raise forbidden("This invitation is for another address")
     moment = now()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from secrets import token_urlsafe
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app.security.keys import fingerprint, fingerprints
 from app.security.secrets import Secrets
@@ -44,6 +44,17 @@ def spend(token: str, purpose: str, secrets: Secrets) -> int | None:
         OneTimeToken.expires_at > moment,
     )
     return session().scalar(live.values(used_at=moment).returning(OneTimeToken.user_id))
+
+
+def is_live(token: str, purpose: str, secrets: Secrets) -> bool:
+    """Whether the token could be spent now."""
+    live = select(OneTimeToken.id).where(
+        OneTimeToken.token_hash.in_(fingerprints(token, secrets)),
+        OneTimeToken.purpose == purpose,
+        OneTimeToken.used_at.is_(None),
+        OneTimeToken.expires_at > now(),
+    )
+    return session().scalar(live) is not None
 
 
 def attempt(token: str, purpose: str, secrets: Secrets) -> int | None:

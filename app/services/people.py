@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from secrets import token_hex
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from app.problems import Problem, conflict, forbidden, unauthorized
@@ -85,26 +85,36 @@ def checked(user: User | None, password: str) -> User:
     return user
 
 
-def enter(known: User, device: Device, secrets: Secrets) -> Entered:
-    """Sign in somebody whose password was right a moment ago; 401 when it was changed since, 403 when deactivated."""
+def unchanged(known: User) -> User:
+    """The user, held, whose password was right a moment ago; a 401 Problem when it was changed since."""
     user = hold(known.id)
     if user.password_hash != known.password_hash:
         raise unauthorized("Invalid credentials")
+    return user
+
+
+def enter(known: User, device: Device, secrets: Secrets, rehashed: str | None = None) -> Entered:
+    """Sign in somebody whose password was right; 401 when it was changed since, 403 when deactivated."""
+    user = unchanged(known)
     refuse_inactive(user)
+    user.password_hash = rehashed or user.password_hash
     if user.mfa_enabled:
         return Entered(user, mfa_token=one_time.issue(user.id, one_time.MFA, secrets))
     return admit(user, device, secrets)
 
 
 def admit(user: User, device: Device, secrets: Secrets) -> Entered:
-    """Open a session; the first one also makes the user's personal org. Hold the user before."""
-    first = user.last_login_at is None
-    user.last_login_at = now()
-    if first:
+    """Open a session for somebody who is held and has proven who they are."""
+    welcome(user)
+    return Entered(user, sessions.open_session(user, device, secrets))
+
+
+def welcome(user: User) -> None:
+    """Write a sign-in down; the first one also makes the user's personal org."""
+    if user.last_login_at is None:
         make_personal_org(user)
-    tokens = sessions.open_session(user, device, secrets)
+    user.last_login_at = now()
     audit.note("auth.login", "user", user.uid, actor=user)
-    return Entered(user, tokens)
 
 
 def refuse_inactive(user: User) -> None:
@@ -129,12 +139,6 @@ def reset_password(token: str, hashed: str, secrets: Secrets) -> User:
     change_password(user, hashed)
     audit.note("auth.password_reset", "user", user.uid, actor=user)
     return user
-
-
-def rehash(user: User, password: str) -> None:
-    """Bring an older hash up to date, unless the password was changed meanwhile."""
-    same = update(User).where(User.id == user.id, User.password_hash == user.password_hash)
-    session().execute(same.values(password_hash=password))
 
 
 def make_personal_org(user: User) -> None:

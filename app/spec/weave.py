@@ -9,7 +9,9 @@ from typing import Any
 Json = dict[str, Any]
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 AUTHORED = {
+    "Unauthorized": "401",
     "PaymentRequired": "402",
+    "Forbidden": "403",
     "NotFound": "404",
     "Conflict": "409",
     "Gone": "410",
