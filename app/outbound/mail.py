@@ -7,7 +7,7 @@ import logging
 import smtplib
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.message import EmailMessage
@@ -83,6 +83,7 @@ class Mailer:
         self._sender = settings.mail_from
         self._server = Server.parse(settings.smtp_url) if settings.smtp_url else None
         self._task: asyncio.Task[None] | None = None
+        self._ending = asyncio.Event()
 
     async def start(self) -> None:
         """Begin delivering."""
@@ -91,17 +92,18 @@ class Mailer:
 
     async def stop(self) -> None:
         """End; a mail being sent is finished, the rest waits for the next start."""
+        self._ending.set()
         if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await self._task
 
     async def _run(self) -> None:
-        while True:
+        while not self._ending.is_set():
             try:
-                await asyncio.shield(asyncio.to_thread(self.deliver))
+                await asyncio.to_thread(self.deliver)
             except Exception as error:  # noqa: BLE001 (a database away for a moment must not end the delivery)
                 log.warning("mails cannot be delivered: %s", type(error).__name__)
-            await asyncio.sleep(INTERVAL_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), INTERVAL_S)
 
     def deliver(self) -> int:
         """Send what is due; how many mails were tried."""
@@ -109,7 +111,8 @@ class Mailer:
             due = session.scalars(
                 select(Mail.id).where(Mail.status == "queued", Mail.next_try_at <= now()).order_by(Mail.id).limit(BATCH)
             ).all()
-        return sum(self._try(mail) for id_ in due if (mail := self._claim(id_)))
+        claimed = (mail for id_ in due if not self._ending.is_set() and (mail := self._claim(id_)))
+        return sum(self._try(mail) for mail in claimed)
 
     def _claim(self, id_: int) -> Mail | None:
         """The mail, ours for as long as the lease; None when another worker has it."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hmac
 import secrets as random
-import time
 from base64 import b32decode, b32encode
 from dataclasses import dataclass, field
+from time import time
 
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
@@ -76,7 +76,7 @@ def _is_current(user: User, code: str, secrets: Secrets) -> bool:
     if user.mfa_secret is None or len(code) != DIGITS:
         return False
     totp = _totp(b32decode(unseal(user.mfa_secret, owner_of(user.id), secrets)))
-    present = int(time.time()) // STEP_S
+    present = int(time()) // STEP_S
     steps = range(present - DRIFT, present + DRIFT + 1)
     shown = [step for step in steps if hmac.compare_digest(totp.generate(step * STEP_S), code.encode())]
     return bool(shown) and _use_up(user.id, shown[0])

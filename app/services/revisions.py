@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from sqlalchemy import select, update
 
 from app.runtime import Runtime
-
 from models.base import REVISED, session, transaction
 from models.gateway import Revision
 
@@ -30,6 +30,7 @@ class Watcher:
         self._runtime = held
         self._seen: int | None = None
         self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     async def start(self) -> None:
         """Begin watching."""
@@ -37,13 +38,13 @@ class Watcher:
         self._task = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
-        """End watching."""
+        """End watching; a look under way is waited for, so that its connection is given back."""
+        self._stopping.set()
         if self._task:
-            self._task.cancel()
+            await self._task
 
     async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(INTERVAL_S)
+        while not await self._stops_within(INTERVAL_S):
             try:
                 number = await asyncio.to_thread(self._read)
             except Exception as error:  # noqa: BLE001 (a database away for a moment must not end the watch)
@@ -52,6 +53,11 @@ class Watcher:
             if number != self._seen:
                 self._seen = number
                 await asyncio.to_thread(self._runtime.changed)
+
+    async def _stops_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        return self._stopping.is_set()
 
     def _read(self) -> int:
         with transaction(self._runtime.engine, write=False) as opened:

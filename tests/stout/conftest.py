@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from support.accounts import People
+from support.accounts import CHEAP, People
 from support.callers import Client
 
 
 @pytest.fixture
-def people(client: Client) -> People:
-    """Makes people and signs them in."""
+def people(client: Client, monkeypatch: pytest.MonkeyPatch) -> People:
+    """Makes people and signs them in; their passwords are hashed cheaply, for what is tested here is not hashing."""
+    monkeypatch.setattr("app.security.passwords._HASHER", CHEAP)
     return People(client)
