@@ -13,6 +13,8 @@ COMMANDS = {
     "demo": "Start a throw-away server, send it real requests and show what it recorded.",
     "migrate": "Bring the database to the newest schema.",
     "keys": "Make, list and revoke API keys.",
+    "users": "Make accounts, list them, and make operators of them.",
+    "mail": "Show the mails the server wrote.",
     "prices": "Show and import model prices.",
     "spec": "Work on the OpenAPI document.",
 }

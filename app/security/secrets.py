@@ -14,6 +14,7 @@ from typing import Any
 
 log = logging.getLogger("yardmaster.secrets")
 FILE = "secrets.json"
+KEY_BYTES = 32
 Stamp = tuple[int, int, int]
 
 
@@ -125,7 +126,7 @@ def write_private(path: Path, text: str) -> None:
 
 def fresh() -> str:
     """32 random bytes, as the file writes them."""
-    return b64encode(random.token_bytes(32)).decode()
+    return b64encode(random.token_bytes(KEY_BYTES)).decode()
 
 
 def _stamp(path: Path) -> Stamp:
@@ -139,12 +140,21 @@ def _stamp(path: Path) -> Stamp:
 def _read(path: Path) -> _Held:
     try:
         held = json.loads(path.read_text())
-        peppers = tuple(b64decode(text) for text in (held["pepper"], *held.get("accepted_peppers", ())))
-        keyring = {kid: b64decode(key) for kid, key in held["keyring"].items()}
-        signing = {kid: b64decode(key) for kid, key in held["signing"].items()}
+        peppers = tuple(_key(text) for text in (held["pepper"], *held.get("accepted_peppers", ())))
+        keyring = {kid: _key(text) for kid, text in held["keyring"].items()}
+        signing = {kid: _key(text) for kid, text in held["signing"].items()}
+        _ = keyring[held["current"]], signing[held["signer"]]
         return _Held(peppers, keyring, held["current"], signing, held["signer"])
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         raise _unreadable(path, error) from None
+
+
+def _key(text: str) -> bytes:
+    """Exactly the bytes that were made: a cut or emptied key must not protect anything."""
+    raw = b64decode(text, validate=True)
+    if len(raw) != KEY_BYTES:
+        raise ValueError("a key of another length")
+    return raw
 
 
 def _unreadable(path: Path, error: Exception) -> SecretsError:
