@@ -21,6 +21,8 @@ from app.runtime import Runtime
 from app.seam import dress, handler_of, say_limited
 from app.security.authenticator import SCHEMES, Authenticator
 from app.security.secrets import load_or_create
+from app.services import incident_records
+from app.services.bulk_worker import BulkWorker
 from app.services.key_use import KeyUse
 from app.services.recorder import SPOOL, Recorder, RecorderThread
 from app.services.revisions import Watcher
@@ -89,6 +91,7 @@ def create(settings: Settings | None = None, document: Json | None = None) -> Ap
     # New secrets first: whatever else is read anew may need them.
     runtime.on_change += [secrets.refresh, authenticator.forget]
     runtime.services += [Watcher(runtime), KeyUse(runtime), Mailer(engine, settings)]
+    runtime.services.append(BulkWorker(runtime, {incident_records.KIND: incident_records.carrier(index.document)}))
     limiter = _limiter(settings)
     gate = _gate(runtime, limiter)
     runtime.gateway = _gateway(runtime, gate.limits)

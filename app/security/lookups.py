@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, and_, select, update
 
 from app.problems import Problem, unauthorized
 from app.security.cookies import LIFETIME_S
+from app.security.desk_roles import DESK_GRANTS
 from app.security.keys import SHAPE, fingerprints, legacy_fingerprint
 from app.security.principals import Principal
 from app.security.scopes import parse
 from app.security.secrets import Secrets
 from app.security.tokens import ACCESS, DESK, TokenError, verify
 from models.base import now, transaction
+from models.desk import DeskKey
 from models.identity import ApiKey, User
 from models.orgs import Membership, Org
 from models.sessions import CookieSession, RefreshSession
@@ -70,23 +73,39 @@ def access_token(store: Store, token: str) -> Found:
         if user is None or not user.is_active or session.scalar(live.limit(1)) is None:
             raise rejected()
         member = select(Org.uid, Membership.role).join(Org, Org.id == Membership.org_id)
-        orgs = {uid: role for uid, role in session.execute(member.where(Membership.user_id == user.id))}
+        orgs = dict(session.execute(member.where(Membership.user_id == user.id)).all())
     roles = frozenset({"user"} | ({"platform_admin"} if user.is_admin else set()))
     principal = Principal("stout", roles, user.id, email=user.email, orgs=orgs, session=family)
     return min(FRESH_S, int(claims["exp"]) - now().timestamp()), principal
 
 
 def desk_token(store: Store, token: str) -> Found:
-    """A service-desk token: role and tenant as signed, while the person or account is active."""
+    """A service-desk token: role and tenant as signed, while the person is active and in the tenant."""
     claims = _claims(DESK, token, store)
+    member = select(Membership.org_id, User).join(User, User.id == Membership.user_id).join(Org)
+    member = member.where(User.uid == claims["sub"], User.is_active, Org.uid == claims.get("custom:tenant_id"))
     with transaction(store.engine, write=False) as session:
-        user = session.scalar(select(User).where(User.uid == claims["sub"]))
-        org = session.scalar(select(Org).where(Org.uid == claims.get("custom:tenant_id")))
-    if user is None or org is None or not user.is_active:
+        found = session.execute(member).one_or_none()
+    if found is None:
         raise rejected()
     roles = frozenset({str(claims.get("custom:role"))})
-    principal = Principal("desk", roles, user.id, email=str(claims.get("email", user.email)), org_id=org.id)
+    principal = Principal("desk", roles, found[1].id, email=found[1].email, org_id=found[0])
     return min(FRESH_S, int(claims["exp"]) - now().timestamp()), principal
+
+
+def desk_key(store: Store, key: str) -> Found:
+    """A service-desk key, good for tokens only: its role, while its owner is active, in the tenant, and may give it."""
+    owner = select(DeskKey, User, Membership.desk_role).join(User, User.id == DeskKey.user_id)
+    owner = owner.join(Membership, and_(Membership.user_id == DeskKey.user_id, Membership.org_id == DeskKey.org_id))
+    known = owner.where(DeskKey.key_hash.in_(fingerprints(key, store.secrets)), DeskKey.revoked_at.is_(None))
+    with transaction(store.engine, write=False) as session:
+        found = session.execute(known).one_or_none()
+    if found is None or not found[1].is_active or found[0].role not in DESK_GRANTS.get(found[2], ()):
+        raise rejected()
+    row, user, _ = found
+    roles = frozenset({row.role})
+    principal = Principal("desk_key", roles, user.id, email=user.email, org_id=row.org_id, session=row.uid)
+    return _fresh(row.expires_at), principal
 
 
 def cookie(store: Store, value: str) -> Found:
@@ -119,6 +138,7 @@ LOOKUPS: Mapping[str, Callable[[Store, str], Found]] = {
     "sy_admin_header": api_key,
     "stout_bearer": access_token,
     "desk_bearer": desk_token,
+    "desk_key": desk_key,
     "outsend_session": cookie,
 }
 
@@ -128,7 +148,7 @@ def rejected(message: str = "Invalid API key") -> Problem:
     return unauthorized(message, challenge=CHALLENGE)
 
 
-def _claims(kind: str, token: str, store: Store) -> Mapping[str, object]:
+def _claims(kind: str, token: str, store: Store) -> Mapping[str, Any]:
     try:
         return verify(kind, token, store.secrets)
     except TokenError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -21,6 +22,18 @@ STACKFLOW_CODES = {
     "unavailable": "SERVICE_UNAVAILABLE",
     "conflict": "DUPLICATE_RECORD",
 }
+# How a form of the token endpoint is refused (RFC 6749 §5.2), by status.
+OAUTH_CODES = {
+    400: "invalid_request",
+    401: "invalid_client",
+    413: "invalid_request",
+    415: "invalid_request",
+    429: "temporarily_unavailable",
+    500: "server_error",
+    503: "temporarily_unavailable",
+}
+UNSAYABLE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
+COUNTS = frozenset({"minItems", "maxItems"})
 OPENAI_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -73,10 +86,19 @@ def detail(problem: Problem, _request_id: str) -> Json:
 def record(problem: Problem, request_id: str) -> Json:
     """StackFlow: flat, with a machine code, the request id and the time."""
     code = STACKFLOW_CODES.get(problem.code, problem.code.upper())
+    if any(i.path == ("body", "records") and i.rule in COUNTS for i in problem.issues):
+        code = "BULK_LIMIT_EXCEEDED"
     listed = [{"field": wording.dotted(i.path[1:]), "message": wording.plain(i)} for i in problem.issues]
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     body: Json = {"error": problem.message, "code": code, "requestId": request_id, "timestamp": stamp}
     return body | ({"details": listed} if listed else {})
+
+
+def oauth(problem: Problem, _request_id: str) -> Json:
+    """The token endpoint: two fields that every OAuth client reads (RFC 6749 §5.2)."""
+    unknown = any(i.path == ("body", "grant_type") and i.rule in {"const", "enum"} for i in problem.issues)
+    code = "unsupported_grant_type" if unknown else OAUTH_CODES.get(problem.status, "invalid_request")
+    return {"error": code, "error_description": UNSAYABLE.sub("'", _sentence(problem))}
 
 
 def flat_detail(problem: Problem, request_id: str) -> Json:
@@ -95,7 +117,7 @@ def nested_flat_detail(problem: Problem, request_id: str) -> Json:
 
 
 Renderer = Callable[[Problem, str], Json]
-SINGLE = (nested, openai, flat, detail, record)
+SINGLE = (nested, openai, flat, detail, record, oauth)
 MERGED = (flat_detail, nested_detail, nested_flat_detail)
 ENVELOPES: Mapping[str, Renderer] = {f.__name__: f for f in (*SINGLE, *MERGED)}
 

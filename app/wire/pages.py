@@ -145,5 +145,6 @@ def _typed(column: InstrumentedAttribute[Any], value: Any) -> Any:
 def _stamp(listing: Listing) -> str:
     """A short hash of the filters and order, so that a cursor is refused on another query."""
     compiled = listing.query.compile()
-    said = f"{compiled}|{sorted((k, str(v)) for k, v in compiled.params.items())}|{listing.descending}"
+    order = f"{[column.key for column in listing.key]}|{listing.descending}"
+    said = f"{compiled}|{sorted((k, str(v)) for k, v in compiled.params.items())}|{order}"
     return blake2s(said.encode(), digest_size=6).hexdigest()

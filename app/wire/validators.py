@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -31,8 +32,10 @@ JSON_TYPES: Mapping[type, str] = {
 UNKNOWN_FIELDS = frozenset({"additionalProperties", "unevaluatedProperties"})
 # A refusal must stay small whatever was sent: so many issues, and so much of a name the caller chose.
 MOST_ISSUES = 100
+MOST_FIELDS = 100
 LONGEST_NAME = 100
 EXACT = 2**53
+FORM = "application/x-www-form-urlencoded"
 PLACES = ("path", "query", "header")
 
 
@@ -92,6 +95,19 @@ def _why_not_json(raw: bytes, error: orjson.JSONDecodeError) -> str:
     return f"The body is not valid JSON (line {error.lineno}, column {error.colno})" if raw else "The body is empty"
 
 
+def parse_form(raw: bytes) -> dict[str, str]:
+    """The fields of a form (`application/x-www-form-urlencoded`), each sent once; one without a value was not sent."""
+    try:
+        fields = parse_qsl(raw.decode("ascii"), errors="strict", max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise malformed("The body is not a form of percent-encoded UTF-8") from None
+    form = dict(fields)
+    if len(form) < len(fields):
+        times = Counter(name for name, _ in fields)
+        raise invalid(*(Issue(("body", _shown(name)), "repeated") for name in form if times[name] > 1))
+    return form
+
+
 def integral(value: Any) -> Any:
     """The value with every whole float as an integer: `5.0` is an integer to JSON Schema, so handlers get one."""
     if isinstance(value, float):
@@ -106,13 +122,13 @@ class Body:
 
     def __init__(self, operation: Operation, known: jsonschema_rs.Registry, *, strict: bool = True) -> None:
         declared = operation.raw["requestBody"]
-        self._parse = (lambda raw: integral(parse_json(raw))) if strict else parse_json
+        self._json = (lambda raw: integral(parse_json(raw))) if strict else parse_json
         self.required = bool(declared.get("required", False))
         self.validators = {media: compiled(c["schema"], known) for media, c in declared["content"].items()}
 
     def media_type(self, content_type: str) -> str:
         """The media type without parameters, checked: 415 when the operation does not read it."""
-        media = content_type.partition(";")[0].strip().lower() or "application/json"
+        media = content_type.partition(";")[0].strip().lower() or next(iter(self.validators))
         if media not in self.validators:
             accepted = ", ".join(self.validators)
             raise Problem(415, f"Send the body as {accepted}, not {media[:80]}", headers={"accept": accepted})
@@ -123,7 +139,7 @@ class Body:
         if not raw and not self.required:
             return None
         media = self.media_type(content_type)
-        value = self._parse(raw)
+        value = parse_form(raw) if media == FORM else self._json(raw)
         validator = self.validators[media]
         if not validator.is_valid(value):
             raise invalid(*issues(validator, value, ("body",)))

@@ -27,6 +27,7 @@ PLAIN: Mapping[str, str] = {
     "uniqueItems": "must not repeat an item",
     "pattern": "has a character or form that is not allowed",
     "format": "must be a valid {0}",
+    "repeated": "must not be sent twice",
 }
 ZOD: Mapping[str, str] = {
     "required": "Required",

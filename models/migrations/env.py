@@ -5,11 +5,11 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, text
 
-from models import audit, gateway, identity, mail, orgs, sessions, traces
+from models import audit, desk, gateway, identity, mail, orgs, sessions, traces
 from models.base import WRITE, Base
 
 LOCK = 7_201_914
-MODELS = (audit, gateway, identity, mail, orgs, sessions, traces)
+MODELS = (audit, desk, gateway, identity, mail, orgs, sessions, traces)
 
 
 def run() -> None:

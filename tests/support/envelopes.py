@@ -70,6 +70,11 @@ def _record(body: Json, _status: int) -> str:
     return str(body["code"])
 
 
+def _oauth(body: Json, _status: int) -> str:
+    assert body["error_description"]
+    return str(body["error"])
+
+
 def _flat_detail(body: Json, status: int) -> None:
     _flat(body, status)
     _detail(body, status)
@@ -86,5 +91,5 @@ def _nested_flat_detail(body: Json, status: int) -> str:
     return _nested_detail(body, status)
 
 
-SINGLE = {"nested": _nested, "openai": _nested, "flat": _flat, "detail": _detail, "record": _record}
+SINGLE = {"nested": _nested, "openai": _nested, "flat": _flat, "detail": _detail, "record": _record, "oauth": _oauth}
 SAYS: Any = SINGLE | {f.__name__.strip("_"): f for f in (_flat_detail, _nested_detail, _nested_flat_detail)}
