@@ -18,26 +18,26 @@ Json = dict[str, Any]
 show_group = GroupView().dump
 
 
-def list_groups(**window: Any) -> Json:
+def list_desk_groups(**window: Any) -> Json:
     """The tenant's groups, by name."""
     found, key = desk_groups.groups(acting()), (DeskGroup.name, DeskGroup.id)
     return page(Listing(found, "data", show_group, key, descending=False), **window)
 
 
-def create_group(body: Json) -> Answer:
+def create_desk_group(body: Json) -> Answer:
     """Make a group."""
     group = desk_groups.add(acting(), body)
     audit.note("desk.group.create", "desk_group", group.uid, group.org_id)
     return created(show_group(group), f"/prod/api/v1/groups/{group.uid}")
 
 
-def get_group(id_: str) -> Json:
+def get_desk_group(id_: str) -> Json:
     """One group."""
     shown: Json = show_group(desk_groups.get(acting(), id_))
     return shown
 
 
-def update_group_members(id_: str, body: Json) -> Json:
+def update_desk_group_members(id_: str, body: Json) -> Json:
     """Change who is in a group."""
     group = desk_groups.change_members(acting(), id_, body.get("add", ()), body.get("remove", ()))
     audit.note("desk.group.members", "desk_group", group.uid, group.org_id)
