@@ -12,24 +12,53 @@ from typing import Any
 
 from flask_limiter import Limiter
 from flask_limiter.errors import RateLimitExceeded
-from sqlalchemy import Engine
+from sqlalchemy import Engine as Database
 
+from app import allocator
 from app import settings as configuration
+from app.engine import Engine
 from app.gaps import refuse_gaps
 from app.gate import Gate
 from app.gateway.lane import Gateway
+from app.gateway.modules import chatmem
 from app.gateway.prices.book import PriceBook
 from app.observe import logs
+from app.observe.meter import RequestMeter
+from app.outbound import otlp
+from app.outbound.mail import Server
 from app.planes import AsyncPlane, sync_plane
 from app.runtime import Runtime
 from app.seam import dress, handler_of, say_limited
 from app.security.authenticator import Authenticator
 from app.security.secrets import load_or_create
+from app.services import (
+    answer_cache,
+    bulk,
+    chat_memory,
+    guardrail_events,
+    incident_records,
+    kept_answers,
+    mail,
+)
+from app.services.box_jobs import overseer
+from app.services.box_jobs.files import store_of
+from app.services.box_presence import CHECK_S, Presence
+from app.services.bulk_run import BulkRun
+from app.services.delivery import Delivery
 from app.services.key_use import KeyUse
+from app.services.metrics.scrape import Metrics
+from app.services.observing import exchange_log, intake
+from app.services.observing.drift import Drift
+from app.services.observing.pulse import Pulse
 from app.services.recorder import SPOOL, Recorder, RecorderThread
 from app.services.retention import Retention
 from app.services.revisions import Watcher
 from app.services.rollups import store
+from app.services.row_jobs import duty
+from app.services.spans.export import SpanExport
+from app.services.webhooks.events import TASK as WEBHOOK
+from app.services.webhooks.sending import Sending
+from app.services.webhooks.watching import CircuitNews, ErrorRate
 from app.settings import Settings, SettingsError
 from app.spec.cache import cached_bundle
 from app.spec.join import bundle
@@ -42,6 +71,7 @@ from models.base import connect
 
 log = logging.getLogger("yardmaster")
 Json = dict[str, Any]
+HOUR_S = 3_600.0
 
 
 class Application:
@@ -94,11 +124,14 @@ class Application:
 
 def worker() -> Application:
     """The application of a worker process: what the server program asks for by name."""
+    gc.disable()  # until everything is there
+    allocator.give_back()
     settings = configuration.load()
     logs.configure(settings)
     made = create(settings, cached_bundle(settings.data))
     gc.collect()
     gc.freeze()  # what lives as long as the worker need not be looked through again and again
+    gc.enable()
     return made
 
 
@@ -109,14 +142,56 @@ def create(settings: Settings | None = None, document: Json | None = None, handl
     refuse_gaps(index)
     secrets = load_or_create(settings.data)
     engine = connect(settings.database)
-    authenticator = Authenticator(engine, secrets.pepper, settings.admin_key)
-    runtime = Runtime(settings, engine, secrets, index, authenticator)
-    runtime.on_change.append(authenticator.forget)
+    authenticator = Authenticator(engine, secrets, settings.admin_key)
+    runtime = Runtime(settings, engine, secrets, index, authenticator, meter=RequestMeter())
+    # New secrets first: whatever else is read anew may need them.
+    runtime.on_change += [secrets.refresh, authenticator.forget]
     runtime.services += [Watcher(runtime), KeyUse(runtime)]
     limiter = _limiter(settings, engine)
     gate = _gate(runtime, limiter)
     runtime.gateway = _gateway(runtime, gate.limits)
+    runtime.tasks = _engine(runtime)
+    runtime.metrics = Metrics(runtime)
+    runtime.services.append(runtime.metrics)
+    duty.take_on(runtime)
+    runtime.services.append(runtime.tasks)  # last to start and first to stop: tasks use the others
     return Application(gate, runtime)
+
+
+def _engine(runtime: Runtime) -> Engine:
+    """The engine, and what carries each kind of task out."""
+    settings, tasks = runtime.settings, Engine(runtime)
+    if settings.smtp_url:
+        send = Delivery(runtime.engine, Server.parse(settings.smtp_url), settings.mail_from)
+        tasks.register(mail.TASK, send, concurrency=4)
+    carry = BulkRun(runtime.engine, {incident_records.KIND: incident_records.carrier(runtime.index.document)})
+    tasks.register(bulk.TASK, carry, concurrency=2)
+    fire = Sending(runtime.engine, runtime.secrets, settings.outbound_allowed)
+    tasks.register(WEBHOOK, fire, concurrency=8)
+    tasks.every(HOUR_S, "webhooks.sweep", fire.sweep)
+    if collector := otlp.collector():
+        tasks.every(SpanExport.EVERY_S, "spans", SpanExport(runtime.engine, collector))
+    tasks.every(60.0, "answers.sweep", answer_cache.Sweep(runtime.engine))
+    tasks.every(60.0, "webhooks.error_rate", ErrorRate(runtime.engine))
+    tasks.every(overseer.EVERY_S, "box.jobs", overseer.Overseer(runtime, store_of(runtime)))
+    tasks.every(CHECK_S, "box.presence", Presence(runtime.engine))
+    tasks.every(HOUR_S, "bulk.sweep", carry.sweep)
+    tasks.every(
+        HOUR_S, "chat_memory.sweep", chat_memory.Sweep(runtime.engine, lambda: runtime.gateway.config.of(chatmem.NAME))
+    )
+    tasks.every(HOUR_S, "guardrails.sweep", guardrail_events.Sweep(runtime.engine, runtime.gateway.retention_days))
+    tasks.every(kept_answers.EVERY_S, "idempotency.sweep", kept_answers.Sweep(runtime.engine))
+    _observe(tasks, runtime.engine)
+    tasks.every(HOUR_S, "retention", Retention(runtime.engine, runtime.gateway.retention_days))
+    return tasks
+
+
+def _observe(tasks: Engine, database: Database) -> None:
+    """The turns of the modules that look at stored calls."""
+    tasks.every(Pulse.EVERY_S, "alertpulse", Pulse(database))
+    tasks.every(Drift.EVERY_S, "driftwatch", Drift(database))
+    tasks.every(exchange_log.Keeping.EVERY_S, "compliancelog", exchange_log.Keeping(database))
+    tasks.every(intake.Sweep.EVERY_S, "observers.sweep", intake.Sweep(database))
 
 
 def _gateway(runtime: Runtime, counter: limits.Limits) -> Gateway:
@@ -124,15 +199,14 @@ def _gateway(runtime: Runtime, counter: limits.Limits) -> Gateway:
     gateway = Gateway(runtime.engine, settings, runtime.secrets, counter, PriceBook(settings.data / "prices.json"))
     runtime.authenticator.provider_of = gateway.provider_of
     runtime.on_change.append(gateway.reload)
-    runtime.services.append(gateway)
-    runtime.services.append(Retention(runtime.engine, gateway.retention_days))
+    runtime.services += [gateway, CircuitNews(runtime.engine, gateway.attempts.turned)]
     runtime.services.append(RecorderThread(Recorder(settings.data / SPOOL, partial(store, runtime.engine))))
     return gateway
 
 
 def _gate(runtime: Runtime, limiter: Limiter) -> Gate:
     index, rules = runtime.index, compile_rules(runtime.index)
-    dressed = cache(lambda op_id: dress(index.by_id[op_id], runtime.engine, limiter))
+    dressed = cache(lambda op_id: dress(index.by_id[op_id], limiter))
     plane, application = sync_plane(index.document, rules, dressed)
     limiter.init_app(application)
     _refuse_uncounted(limiter)
@@ -143,7 +217,7 @@ def _gate(runtime: Runtime, limiter: Limiter) -> Gate:
     return Gate(runtime, planes, counter)
 
 
-def _limiter(settings: Settings, engine: Engine) -> Limiter:
+def _limiter(settings: Settings, engine: Database) -> Limiter:
     """One store for both planes: Flask-Limiter owns it, the gate counts in it too."""
     uri, options = _storage(settings, engine)
     enabled = settings.rate_limits == "on"
@@ -152,7 +226,7 @@ def _limiter(settings: Settings, engine: Engine) -> Limiter:
     )
 
 
-def _storage(settings: Settings, engine: Engine) -> tuple[str, Json]:
+def _storage(settings: Settings, engine: Database) -> tuple[str, Json]:
     """Memory for one worker; what all workers share for several."""
     if settings.redis_url:
         try:

@@ -58,4 +58,12 @@ def _planes(index: Index) -> list[str]:
     ]
 
 
-CHECKS: tuple[Check, ...] = (_dialects, _security, _handlers, _planes)
+def _bodies(index: Index) -> list[str]:
+    return [
+        f"{o.id}: bodies are streamed on the async plane only"
+        for o in index.by_id.values()
+        if "x-body" in o.raw and (o.raw["x-body"] != "stream" or o.plane != "async")
+    ]
+
+
+CHECKS: tuple[Check, ...] = (_dialects, _security, _handlers, _planes, _bodies)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 from connexion.exceptions import ProblemException
 from sqlalchemy.exc import OperationalError
@@ -39,6 +39,9 @@ from app.wire.replies import (
 log = logging.getLogger("yardmaster.gate")
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 CALL = "yardmaster.call"
+# Refusals for what is stored, which some dialects say as a plain 400.
+CLASHES = frozenset({HTTPStatus.CONFLICT, HTTPStatus.GONE})
+TOKEN = "access_token"  # noqa: S105 (the name of a parameter, RFC 6750 §2.3)
 # What a database raises that is away, full or locked: the caller may try again, nothing here is broken.
 UNREACHABLE = (OperationalError, PoolTimeout)
 # The wildcards spare a page of another origin our naming every header an SDK sends; no browser takes them for
@@ -66,11 +69,19 @@ class Manners:
         self.raw = raw
         self.render = dialects.ENVELOPES[raw["errors"]]
         self.invalid = int(raw["invalid"])
+        self.clash = int(raw.get("clash", 0))
         self.max_body = int(raw["body"])
         self.before = limits.parse(raw["before"]) if raw.get("before") else None
         self.after = limits.parse(raw["after"], "principal") if raw.get("after") else None
         self.failures = limits.parse(raw["failures"])
         self.headers = [(name.lower().encode(), limits.HEADERS[name]) for name in raw["headers"]]
+        self.request_id = raw.get("request_id", "").lower().encode()
+
+    def status(self, problem: Problem) -> int:
+        """The status by which the dialect's clients know what went wrong."""
+        if problem.issues:
+            return self.invalid
+        return self.clash or problem.status if problem.status in CLASHES else problem.status
 
 
 class BrokenOff(Exception):  # noqa: N818 (an event; the failure behind it is in the log)
@@ -85,6 +96,7 @@ class Gate:
         self._index = held.index
         self._authenticator = held.authenticator
         self._planes = planes
+        self._meter = held.meter
         self.limits = counter
         self._manners = {name: Manners(raw) for name, raw in self._index.document["x-dialects"].items()}
 
@@ -102,6 +114,8 @@ class Gate:
         except Exception as error:  # noqa: BLE001 (the last place that can answer)
             await self._refuse(scope, error, answer, receive)
         finally:
+            took_us = int((perf_counter() - began[2]) * 1_000_000)
+            self._meter.answered(answer.call.operation.id if answer.call else "unmatched", answer.status, took_us)
             logs.answered(method, answer.status, answer.call, began)
 
     async def _serve(self, scope: Scope, headers: dict[str, str], answer: _Answer, receive: Receive) -> None:
@@ -116,6 +130,7 @@ class Gate:
             raise Problem(404, "There is nothing at this path; /api/docs lists what there is")
         operation = _operation(match, scope, answer)
         answer.manners = manners = self._manners[operation.dialect]
+        _read_token(operation, scope["query_string"], headers)
         call = Call(operation, answer.request_id, match.arguments, scope["query_string"], headers, _client(scope))
         call.manners = manners.raw
         answer.call = call
@@ -142,7 +157,7 @@ class Gate:
         if limited and manners.before:
             self._hold(call, await self.limits.hit(manners.before, "before", call.operation.system, call.client))
         try:
-            call.principal = await self._authenticator.admit(call.operation, call.headers)
+            call.principal = await self._authenticator.admit(call.operation, call.headers, call.path)
         except Problem as refusal:
             if limited and refusal.status == HTTPStatus.UNAUTHORIZED:
                 self._hold(call, await self.limits.hit(manners.failures, "failures", call.client))
@@ -178,8 +193,7 @@ class Gate:
             raise BrokenOff from None
         manners = answer.manners or self._manners_at(_path(scope), self._index.match(_path(scope)))
         answer.manners = manners
-        if problem.issues:
-            problem.status = manners.invalid
+        problem.status = manners.status(problem)
         body = manners.render(problem, answer.request_id)
         headers = [(k.encode(), v.encode("latin-1")) for k, v in problem.headers.items()]
         await send_reply(json_reply(body, problem.status, headers), receive, answer.send)
@@ -210,6 +224,8 @@ class _Answer:
 
     def _common(self) -> RawHeaders:
         extra: RawHeaders = [(b"x-request-id", self.request_id.encode()), *ALWAYS]
+        if self.manners and self.manners.request_id:
+            extra.append((self.manners.request_id, self.request_id.encode()))
         if self._origin and ORIGIN.match(self._origin):
             extra += [(b"access-control-allow-origin", self._origin.encode()), EXPOSE]
         rate = self.call.rate if self.call else self.rate
@@ -222,6 +238,14 @@ def _path(scope: Scope) -> str:
     """The path as sent, still percent-encoded: an encoded slash belongs to its segment (RFC 3986 §2.2)."""
     raw = scope.get("raw_path")
     return str(raw.decode("latin-1")) if raw else quote(scope["path"])
+
+
+def _read_token(operation: Operation, query: bytes, headers: dict[str, str]) -> None:
+    """An access token in the query counts as the header where the operation says so: `EventSource` sends no header."""
+    if query and "authorization" not in headers and any(p["name"] == TOKEN for p in operation.parameters):
+        sent = parse_qs(query.decode("latin-1")).get(TOKEN)
+        if sent:
+            headers["authorization"] = f"Bearer {sent[0]}"
 
 
 def _announced(headers: Mapping[str, str]) -> int:

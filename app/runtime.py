@@ -37,6 +37,9 @@ class Runtime:
     index: Index
     authenticator: Authenticator
     gateway: Any = None
+    tasks: Any = None
+    meter: Any = None
+    metrics: Any = None
     services: list[Service] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     on_change: list[Callable[[], None]] = field(default_factory=list)

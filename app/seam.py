@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -10,14 +11,11 @@ import flask
 import orjson
 from flask_limiter import Limiter
 from flask_limiter.errors import RateLimitExceeded
-from sqlalchemy import Engine
 
-from app.http import Answer
-from app.runtime import runtime
+from app.http import Answer, transact
 from app.spec.operations import Operation, SpecError
 from app.wire import limits
 from app.wire.call import Call, current
-from models.base import REVISED, transaction
 
 READS = frozenset({"get", "head"})
 
@@ -36,17 +34,16 @@ def arguments(call: Call) -> dict[str, Any]:
     return call.arguments | ({"body": call.body} if "requestBody" in call.operation.raw else {})
 
 
-def dress(operation: Operation, engine: Engine, limiter: Limiter) -> Callable[..., flask.Response]:
+def dress(operation: Operation, limiter: Limiter) -> Callable[..., flask.Response]:
     """The handler inside one transaction, its result as a response; limited where the document says so."""
     handler = handler_of(operation)
     write = operation.method not in READS
+    own = operation.raw.get("x-transaction") == "own"
     status = _success(operation)
 
     def dressed(**_: Any) -> flask.Response:
-        with transaction(engine, write=write) as opened:
+        with nullcontext() if own else transact(write=write):
             result = handler(**arguments(current()))
-        if opened.info.get(REVISED):
-            runtime().changed()
         return _response(result, status)
 
     dressed.__name__ = operation.id
@@ -68,6 +65,8 @@ def _response(result: Any, status: int) -> flask.Response:
     if body is not None and not isinstance(body, (bytes, str)):
         body = orjson.dumps(body)
     response = flask.Response(body, answer.status or status, dict(answer.headers), mimetype=answer.media_type)
+    for cookie in answer.cookies:
+        response.headers.add("Set-Cookie", cookie)
     if body is None:
         del response.headers["Content-Type"]
     return response
@@ -77,9 +76,9 @@ def _limited(function: Callable[..., flask.Response], operation: Operation, limi
     if operation.limit in {"", "exempt"}:
         return function
     rule = limits.parse(operation.limit)
-    amounts, scope = operation.limit.partition(";")[0], operation.id
-    counted = limiter.limit(
-        amounts, key_func=lambda: _key(scope, rule), exempt_when=lambda: current().principal.is_admin
+    amounts, scope = operation.limit.partition(";")[0], operation.raw.get("x-limit-pool", operation.id)
+    counted = limiter.shared_limit(
+        amounts, scope, key_func=lambda: _key(scope, rule), exempt_when=lambda: current().principal.is_admin
     )
     dressed: Callable[..., Any] = counted(function)
     return dressed

@@ -7,12 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from app.outbound.addresses import allowance
+from app.outbound.mail import Server
 
 PREFIX = "YARDMASTER_"
 DATABASE_FILE = "yardmaster.db"
@@ -21,10 +23,14 @@ DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 ADMIN_KEY = re.compile(r"sy_admin_[A-Za-z0-9_-]{32,200}\Z")
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "rate_limits": ("on", "off"),
+    "engine": ("on", "off"),
     "docs": ("public", "locked"),
     "signup": ("invite", "open"),
     "log_format": ("json", "text"),
     "log_level": ("debug", "info", "warning", "error"),
+    "cookie_secure": ("auto", "always", "never"),
+    "metrics": ("local", "admin", "public", "off"),
+    "trace_propagation": ("continue", "always", "off"),
 }
 
 
@@ -44,11 +50,18 @@ class Settings:
     port: int = 4200
     workers: int = 1
     rate_limits: str = "on"
+    engine: str = "on"
     docs: str = "public"
     signup: str = "invite"
     log_format: str = "text"
     log_level: str = "info"
     outbound_allow: str = ""
+    cookie_secure: str = "auto"
+    metrics: str = "local"
+    trace_propagation: str = "continue"
+    public_url: str = ""
+    smtp_url: str = field(default="", repr=False)
+    mail_from: str = "yardmaster@localhost"
 
     @property
     def database(self) -> str:
@@ -64,9 +77,28 @@ class Settings:
         return tuple(entry.strip() for entry in self.outbound_allow.split(",") if entry.strip())
 
     @property
+    def base_url(self) -> str:
+        """Where links in mails lead, without a slash at the end: the operator's, or the address listened on."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def secure_cookies(self) -> bool:
+        """Whether browsers are told to send cookies over HTTPS only: by default unless bound to loopback."""
+        return self.cookie_secure == "always" or (self.cookie_secure == "auto" and not is_loopback(self.host))
+
+    @property
     def is_sqlite(self) -> bool:
         """Whether the database is the built-in file."""
         return self.database.startswith("sqlite")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this names this machine alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def load(environ: Mapping[str, str] = os.environ, file: Path | None = None, **overrides: Any) -> Settings:
@@ -112,6 +144,8 @@ def _typed(name: str, value: Any) -> Any:
         raise SettingsError(f"{PREFIX}ADMIN_KEY must be sy_admin_ and at least 32 letters, digits, - or _")
     if name == "outbound_allow":
         return _allowances(value)
+    if name == "smtp_url" and value:
+        return _smtp_url(str(value))
     if name in CHOICES and _word(value) not in CHOICES[name]:
         raise SettingsError(f"{PREFIX}{name.upper()} must be one of {', '.join(CHOICES[name])}")
     return _word(value)
@@ -125,6 +159,14 @@ def _allowances(value: Any) -> str:
             allowance(entry)
     except ValueError as error:
         raise SettingsError(f"{PREFIX}OUTBOUND_ALLOW: {error}") from None
+    return text
+
+
+def _smtp_url(text: str) -> str:
+    try:
+        Server.parse(text)
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}SMTP_URL {error}") from None
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import statistics
 import subprocess
@@ -29,6 +30,7 @@ MESSAGES = [
 SLICE = 100
 WARM_UP = 200
 OK = 200
+PAGES = 50
 STREAM_LIMIT = 120.0
 
 
@@ -73,6 +75,23 @@ class Soak:
     errors: int
     resident_mb: list[float]
     slope_mb: float
+
+
+def pages(target: Target) -> float:
+    """The median of fifty pages of twenty stored calls, in milliseconds. Raises RuntimeError when one is refused."""
+    path, key = target.page or ("", "")
+    connection = http.client.HTTPConnection("127.0.0.1", target.server.port, timeout=30)
+    took = []
+    for _ in range(PAGES):
+        began = time.perf_counter()
+        connection.request("GET", path, headers={"Authorization": f"Bearer {key}"})
+        answer = connection.getresponse()
+        answer.read()
+        took.append((time.perf_counter() - began) * 1000)
+        if answer.status != OK:
+            raise RuntimeError(f"{path}: {answer.status}")
+    connection.close()
+    return statistics.median(took)
 
 
 def wrk(target: Target, seconds: int, connections: int) -> Throughput:

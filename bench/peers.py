@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import re
@@ -36,6 +35,7 @@ class Target:
     path: str = "/v1/chat/completions"
     model: str = MODEL
     headers: dict[str, str] | None = None
+    page: tuple[str, str] | None = None  # the path of a page of stored calls, and the key that may read it
 
     @property
     def url(self) -> str:
@@ -165,60 +165,7 @@ def announced_port(server: Server) -> int:
     return 1
 
 
-def start_yardmaster(upstream: str, work: Path) -> Target:
-    """This server, every default module on, one user's key; its rate limit raised as far as its schema admits."""
-    port, admin = free_port(), f"sy_admin_{secrets.token_urlsafe(32)}"
-    command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
-    env = {"YARDMASTER_ADMIN_KEY": admin, "OPENAI_API_KEY": "bench", "OPENAI_BASE_URL": upstream}
-    options = ["--port", str(port), "--data", str(work / "yardmaster")]
-    server = spawn("yardmaster", [*command, *options], port, work / "yardmaster.log", env).ready("/health", START_LIMIT)
-    with stopping_on_failure(server):
-        raise_rate_limit(server, admin)
-        made = call(server, "POST", "/api/auth/users", admin, {"email": "bench@example.com"})
-    key = made["api_key"]["key"]
-    return Target("yardmaster", server, revision(), headers={"Authorization": f"Bearer {key}"})
-
-
-@contextlib.contextmanager
-def stopping_on_failure(server: Server) -> Any:
-    """Stop a server whose set-up fails."""
-    try:
-        yield
-    except BaseException:
-        server.stop()
-        raise
-
-
-def revision() -> str:
-    """The commit of this tree, with a plus when it has changes."""
-    return run("git", "describe", "--always", "--dirty=+", cwd=ROOT)
-
-
-def raise_rate_limit(server: Server, admin: str) -> None:
-    """Put each numeric limit of `rateshield` at its schema's maximum: the module works, and never says no."""
-    path = "/api/proxy/modules/rateshield"
-    found = call(server, "GET", path, admin)
-    module = found.get("module", found)
-    properties = module["config_schema"]["properties"]
-    widest = {name: properties[name]["maximum"] for name in ("rpm", "burst")}
-    call(server, "PUT", path, admin, {"config": module["config"] | widest})
-
-
-def call(server: Server, method: str, path: str, bearer: str, body: object = None) -> dict[str, Any]:
-    """One management call; its JSON. Raises RuntimeError with the answer when it is refused."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-    connection.request(method, path, json.dumps(body) if body else None, JSON | {"Authorization": f"Bearer {bearer}"})
-    answer = connection.getresponse()
-    data = answer.read()
-    connection.close()
-    if answer.status >= http.client.BAD_REQUEST:
-        raise RuntimeError(f"{method} {path}: {answer.status} {data[:500]!r}")
-    parsed: dict[str, Any] = json.loads(data)
-    return parsed
-
-
 STARTERS: dict[str, Callable[[str, Path], Target]] = {
-    "yardmaster": start_yardmaster,
     "portkey": start_portkey,
     "litellm": start_litellm,
     "tensorzero": start_tensorzero,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from bench.load import Latency, Soak, Streams, Throughput
 
 BASELINES = ("portkey", "tensorzero")
+STREAM_TITLES = ("whole streams", "+first event\np50 / p99 ms")
+TITLES = ("CPU us", "+p50 ms", "+p99 ms", *STREAM_TITLES, "page ms", "start s", "RSS MB")
 
 
 @dataclass(slots=True)
@@ -31,6 +33,7 @@ class Row:
     latency: Latency | None = None
     streams: Streams | None = None
     soak: Soak | None = None
+    page_ms: float | None = None
     failures: list[str] = field(default_factory=list)
 
     @property
@@ -122,6 +125,7 @@ def cells(row: Row, named: dict[str, Row]) -> list[str]:
         number(added.added_p99_ms if added else None, 2),
         f"{streams.whole}/{streams.asked}" if streams else "–",
         first_event(streams, named["direct"].streams),
+        number(row.page_ms, 1),
         number(row.start_seconds, 2),
         f"{row.resident_before_mb:.0f} → {row.resident_after_mb:.0f}",
     ]
@@ -138,7 +142,16 @@ def show(rows: list[Row], setting: dict[str, Any]) -> None:
     for base in BASELINES:
         if base in named:
             table.add_column(f"vs {base}", justify="right")
-    for title in ("CPU us", "+p50 ms", "+p99 ms", "whole streams", "+first event\np50 / p99 ms", "start s", "RSS MB"):
+    for title in (
+        "CPU us",
+        "+p50 ms",
+        "+p99 ms",
+        "whole streams",
+        "+first event\np50 / p99 ms",
+        "page ms",
+        "start s",
+        "RSS MB",
+    ):
         table.add_column(title, justify="right")
     for row in rows:
         table.add_row(*cells(row, named))

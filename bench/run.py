@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from bench import load, peers
+from bench import load, ours, peers
 from bench.peers import say
 from bench.report import Row, as_json, show
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from bench.peers import Target
 
+STARTERS = ours.STARTERS | peers.STARTERS
 EXPECTED = (OSError, RuntimeError, ValueError, TimeoutError, LookupError, subprocess.CalledProcessError)
 UNANSWERED = load.Throughput(rate=0.0, errors=1, cpu_us=0.0, p50_ms=0.0, p99_ms=0.0)
 
@@ -43,7 +44,7 @@ def bounded(low: int, high: int) -> Callable[[str], int]:
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
     """The command line; every count and time has a ceiling."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--peers", default="yardmaster,portkey,litellm", help=f"of {', '.join(peers.STARTERS)}")
+    parser.add_argument("--peers", default="yardmaster,portkey,litellm", help=f"of {', '.join(STARTERS)}")
     parser.add_argument("--rounds", type=bounded(0, 20), default=3, help="throughput rounds; 0 leaves them out")
     parser.add_argument("--seconds", type=bounded(1, 60), default=5, help="of wrk per target and round")
     parser.add_argument("--connections", type=bounded(1, 1024), default=32)
@@ -58,7 +59,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="write the JSON to a file as well")
     args = parser.parse_args(words)
     args.peers = [name for name in args.peers.split(",") if name]
-    if unknown := set(args.peers) - set(peers.STARTERS):
+    if unknown := set(args.peers) - set(STARTERS):
         parser.error(f"unknown peers: {', '.join(sorted(unknown))}")
     return args
 
@@ -70,7 +71,7 @@ def start(args: argparse.Namespace, work: Path, stack: ExitStack) -> list[Target
     stack.callback(targets[0].server.stop)
     for name in args.peers:
         try:
-            target = peers.STARTERS[name](f"{targets[0].server.url}/v1", work)
+            target = STARTERS[name](f"{targets[0].server.url}/v1", work)
         except EXPECTED as problem:
             say(f"{name} left out: {problem}")
             continue
@@ -113,6 +114,8 @@ def single(args: argparse.Namespace, target: Target, direct: Target, row: Row) -
         row.latency = attempt(row, "latency", partial(load.latency, target, direct, args.latency))
     if args.streams:
         row.streams = attempt(row, "streams", lambda: uvloop.run(streams(args, target)))
+    if target.page:
+        row.page_ms = attempt(row, "pages", partial(load.pages, target))
     if args.soak:
         row.soak = attempt(row, "soak", lambda: uvloop.run(load.soak(target, args.soak, args.connections)))
     row.resident_after_mb = target.server.resident_mb

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,6 +33,11 @@ REVISED = "revised"
 def now() -> datetime:
     """The present moment, aware, in UTC."""
     return datetime.now(UTC)
+
+
+def new_uid() -> str:
+    """A random UUID (RFC 9562 §5.4), in lower case."""
+    return str(uuid.uuid4())
 
 
 def micros(moment: datetime) -> int:

@@ -7,19 +7,37 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Index, Select, String, select, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from models.base import Base, RowId, now
+from models.base import Base, RowId, new_uid, now
 
 
 class User(Base):
-    """Somebody who may call. `email` is stored trimmed and in lower case."""
+    """Somebody who may call. `email` is stored trimmed and in lower case.
+
+    `id` is the number some dialects show, `uid` the UUID others do. `password_hash` is Argon2id, null for who never set
+    one; `mfa_secret` is sealed for the user and `mfa_counter` the time step (RFC 6238) of the last code that worked.
+    `is_admin` operates the whole server.
+    """
 
     __tablename__ = "users"
+    # A number is never given twice: what is counted under one must not become somebody else's.
+    __table_args__ = (Index("ix_users_last_login_at", "last_login_at", "id"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    uid: Mapped[str] = mapped_column(String(36), unique=True, default=new_uid)
     email: Mapped[str] = mapped_column(String(320), unique=True)
     name: Mapped[str] = mapped_column(String(200))
     tier: Mapped[str] = mapped_column(String(20), default="free")
+    password_hash: Mapped[str | None] = mapped_column(String(200))
+    email_verified: Mapped[bool] = mapped_column(default=False)
+    is_active: Mapped[bool] = mapped_column(default=True)
+    is_admin: Mapped[bool] = mapped_column(default=False)
+    locale: Mapped[str] = mapped_column(String(5), default="en")
+    mfa_enabled: Mapped[bool] = mapped_column(default=False)
+    mfa_secret: Mapped[str | None] = mapped_column(String(500))
+    mfa_counter: Mapped[int | None]
+    last_login_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
 
     keys: Mapped[list[ApiKey]] = relationship(back_populates="user", cascade="all, delete-orphan")
 
@@ -37,6 +55,7 @@ class ApiKey(Base):
             sqlite_where=text("revoked_at IS NULL"),
             postgresql_where=text("revoked_at IS NULL"),
         ),
+        {"sqlite_autoincrement": True},
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)

@@ -68,6 +68,16 @@ class TraceBody(Base):
     response: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
+class ExportPosition(Base):
+    """How far an export of the traces has come: `seq` of the last one that was taken."""
+
+    __tablename__ = "export_positions"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    seq: Mapped[int]
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+
 class TraceTag(Base):
     """A trace under each of its tags, `key=value`, so that a list by tag needs no scan."""
 

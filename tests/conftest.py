@@ -4,7 +4,8 @@ What a test may ask for:
 
 - `settings`: Settings on a fresh, migrated database with its first keys. Every test that reaches it runs on SQLite and,
   when YARDMASTER_TEST_POSTGRES_URL names a server whose user may create databases, on PostgreSQL too.
-  Change a setting with `@pytest.mark.settings(rate_limits="on", docs="locked")`; limits are off unless a test asks.
+  Change a setting with `@pytest.mark.settings(rate_limits="on", docs="locked")`; limits and the engine are off unless a
+  test asks.
 - `application`: `app.factory.create(settings)`, started and stopped around the test.
 - `client`: the same application with three callers: `client.anonymous`, `client.admin`, `client.user`. The fixtures
   `anonymous`, `admin` and `user` are those callers: `admin.get("/api/keys", params={...})` answers an httpx response.
@@ -15,16 +16,26 @@ What a test may ask for:
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as property_settings
+from sqlalchemy import Engine, create_engine, event
 
+from app import factory
 from app.factory import Application, create
+from app.gate import Gate
 from app.settings import Settings
 from app.spec.join import bundle
+from app.spec.operations import Index
+from app.wire.limits import Limits
+from app.wire.rules import Rules, compile_rules
 from support.callers import Client
 from support.databases import BACKENDS, Template, template_of
 from support.envelopes import Refusals
@@ -32,10 +43,59 @@ from support.servers import Server, running
 
 Serve = Callable[..., Server]
 
+# A hundred properties at each run, on a machine that others load; `--hypothesis-profile=thorough` looks longer.
+PATIENT = property_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+property_settings.register_profile("suite", PATIENT, max_examples=40)
+property_settings.register_profile("thorough", PATIENT, max_examples=500)
+property_settings.load_profile("suite")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the mark that chooses settings."""
     config.addinivalue_line("markers", "settings(**fields): the settings of this test's application")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Crash tests mostly wait, and disturb what they wait for: one after the other for each kind of database."""
+    if item.get_closest_marker("crash"):
+        item.add_marker(pytest.mark.xdist_group("postgresql" if "postgresql" in item.name else "sqlite"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """They take longest: begun first, they are over when the others are."""
+    items.sort(key=lambda item: item.get_closest_marker("crash") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Ten thousand tests stay in memory: a collector that looks at all of them each time takes half of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
+
+
+@pytest.fixture(autouse=True)
+def _let_go() -> Iterator[None]:
+    """Engines made in a test are disposed after it, and what they connected is closed.
+
+    A connection that a thread gives back after its engine was disposed is only forgotten, a warning in another test.
+    """
+    made: list[Engine] = []
+    connected: list[Any] = []
+
+    def noted(*words: Any, **options: Any) -> Engine:
+        made.append(create_engine(*words, **options))
+        event.listen(made[-1], "connect", lambda connection, _: connected.append(connection))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.base.create_engine", noted)
+        yield
+    for engine in made:
+        engine.dispose()
+    for connection in connected:
+        with suppress(Exception):  # in use until now
+            connection.close()
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
@@ -55,7 +115,7 @@ def database_url(backend: Template, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def settings(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Settings:
     """Settings of this test: its own data directory and database."""
-    chosen: dict[str, Any] = {"rate_limits": "off"}
+    chosen: dict[str, Any] = {"rate_limits": "off", "engine": "off"}
     for mark in reversed(list(request.node.iter_markers("settings"))):
         chosen |= mark.kwargs
     return Settings(data=tmp_path / "data", database_url=database_url, **chosen)
@@ -65,6 +125,43 @@ def settings(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) 
 def document() -> dict[str, Any]:
     """The committed document, read once. A module may override this with its own."""
     return bundle()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once() -> Iterator[None]:
+    """What a document's operations accept is compiled once for all applications over it: half of what each costs."""
+    known: dict[int, tuple[Index, dict[str, Rules]]] = {}
+
+    def compiled(index: Index) -> dict[str, Rules]:
+        _, rules = known.setdefault(id(index.document), (index, {}))
+        if not rules:
+            rules |= compile_rules(index)
+        return rules
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.factory.compile_rules", compiled)
+        patch.setattr("app.factory._gate", _Planes(factory._gate).gate)
+        yield
+
+
+class _Planes:
+    """The planes of a document, built once for all applications over it that count nothing; they keep no state."""
+
+    def __init__(self, build: Callable[..., Gate]) -> None:
+        self._build = build
+        self._known: dict[tuple[int, str], tuple[Any, Any]] = {}
+
+    def gate(self, runtime: Any, limiter: Any) -> Gate:
+        """A gate of the application's own, before planes that others may share."""
+        index = runtime.index
+        key = (id(index.document), next(iter(index.by_id.values())).module)
+        if limiter.enabled:
+            return self._build(runtime, limiter)
+        if key not in self._known:
+            gate = self._build(runtime, limiter)
+            self._known[key] = (index.document, gate._planes)
+            return gate
+        return Gate(runtime, self._known[key][1], Limits(None))
 
 
 @pytest.fixture

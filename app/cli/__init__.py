@@ -12,15 +12,20 @@ import click
 
 COMMANDS = {
     "serve": "Run the server.",
+    "worker": "Carry out tasks without serving requests.",
     "demo": "Start a throw-away server, send it real requests and show what it recorded.",
     "migrate": "Bring the database to the newest schema.",
     "keys": "Make, list and revoke API keys.",
+    "users": "Make accounts, list them, and make operators of them.",
+    "mail": "Show the mails the server wrote.",
+    "box": "Work as a box of the fleet.",
     "prices": "Show and import model prices.",
+    "spend": "Prove that what counts against budgets is what was spent.",
     "spec": "Work on the OpenAPI document.",
 }
 
 
-# Python's 700 has the collector look through every module again and again while they load, to find nothing.
+# Python's 700 has the collector look at what lives for long again and again, to find nothing.
 GC_THRESHOLD = 20_000
 # By name, so that `--help` need not import them.
 REFUSALS = frozenset(
@@ -28,6 +33,7 @@ REFUSALS = frozenset(
         "app.settings.SettingsError",
         "app.security.secrets.SecretsError",
         "app.services.premises.PremisesError",
+        "models.migrations.MigrationError",
         "app.spec.operations.SpecError",
         "app.gateway.prices.importer.PriceFileError",
     }
@@ -46,6 +52,8 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(importlib.import_module(f"app.cli.{cmd_name}"), cmd_name)
+        if cmd_name != "serve":  # whose processes load more, and collect once they have
+            gc.enable()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -68,6 +76,7 @@ def main() -> None:
     """The console script: known failures are one sentence and exit code 1, never a traceback."""
     os.umask(0o077)  # what the server writes is its owner's alone
     gc.set_threshold(GC_THRESHOLD)
+    gc.disable()  # while modules load there is nothing to find, and looking takes a third of the start
     try:
         group(standalone_mode=True)
     except Exception as error:

@@ -1,10 +1,8 @@
-"""`yardmaster keys`: API keys made, listed and revoked beside a running server, which notices within a second."""
+"""`yardmaster keys`: API keys made, listed and revoked, and secrets rotated, beside a running server."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,15 +13,13 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
-from sqlalchemy.exc import OperationalError
 
-from app import settings as configuration
-from app.problems import Problem
+from app.cli.database import opened
+from app.cli.rotate import rotate_pepper, rotate_sealing
 from app.security import secrets as held
 from app.services import accounts
 from app.services.bootstrap import FIRST_USER
-from models import migrations
-from models.base import connect, now, session, transaction
+from models.base import now, session
 from models.identity import ApiKey
 from models.views.auth import ApiKeyView
 
@@ -55,7 +51,11 @@ of_user = click.option("--user", "email", default=None, metavar="EMAIL", help="T
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke API keys."""
+    """Make, list and revoke API keys; rotate the server's own secrets."""
+
+
+keys.add_command(rotate_pepper)
+keys.add_command(rotate_sealing)
 
 
 @keys.command()
@@ -74,7 +74,7 @@ def create(ctx: click.Context, /, *, email: str | None, admin: bool, as_json: bo
         raise click.UsageError("an admin key belongs to no user; leave out --user or --admin")
     if asked["name"] is not None and not 1 <= len(asked["name"]) <= accounts.NAME_LENGTH:
         raise click.BadParameter(f"a name has 1 to {accounts.NAME_LENGTH} characters", param_hint="--name")
-    with _database(ctx) as secrets:
+    with opened(ctx) as secrets:
         issued = _make(None if admin else email or FIRST_USER, secrets, **asked)
         shown = _row(issued.row) | {"key": issued.key}
     if as_json:
@@ -91,7 +91,7 @@ def create(ctx: click.Context, /, *, email: str | None, admin: bool, as_json: bo
 @click.pass_context
 def list_(ctx: click.Context, /, *, email: str | None, as_json: bool) -> None:
     """List the keys that are not revoked."""
-    with _database(ctx, write=False):
+    with opened(ctx, write=False):
         user_id = accounts.user_of(email).id if email else None
         rows = [_row(row) for row in session().scalars(accounts.find_keys(user_id))]
     if as_json:
@@ -106,29 +106,9 @@ def list_(ctx: click.Context, /, *, email: str | None, as_json: bool) -> None:
 @click.pass_context
 def revoke(ctx: click.Context, /, key_id: int, *, as_json: bool) -> None:
     """End the key with this number for good; `yardmaster keys list` shows the numbers."""
-    with _database(ctx):
+    with opened(ctx):
         accounts.end_key(key_id)
     click.echo(orjson.dumps({"status": "revoked", "id": key_id}) if as_json else f"key {key_id} is revoked")
-
-
-@contextmanager
-def _database(ctx: click.Context, *, write: bool = True) -> Iterator[held.Secrets]:
-    """One transaction on the server's database, with its secrets; refusals become a sentence and exit code 1."""
-    settings = configuration.load(data=ctx.obj["data"])
-    if not (settings.data / held.FILE).is_file():
-        raise click.ClickException(f"there is no server in {settings.data}; name its directory: yardmaster --data DIR")
-    engine = connect(settings.database)
-    try:
-        if migrations.pending(engine):
-            raise click.ClickException("the database is not up to date; run: yardmaster migrate")
-        with transaction(engine, write=write):
-            yield held.load_or_create(settings.data)
-    except Problem as problem:
-        raise click.ClickException(problem.message) from None
-    except OperationalError:
-        raise click.ClickException("the database does not answer; is it running, and its URL right?") from None
-    finally:
-        engine.dispose()
 
 
 def _make(email: str | None, secrets: held.Secrets, name: str | None, expires_in: timedelta | None) -> accounts.Issued:

@@ -13,8 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from app.cli.database import opened
 from app.gateway.prices import PriceFileError, builtin, load_overrides, merge, read_file, save_overrides
 from app.gateway.prices.rows import row_of
+from app.security import secrets
+from app.services.webhooks import announce
 
 if TYPE_CHECKING:
     from app.gateway.money import Price
@@ -46,6 +49,7 @@ def import_(ctx: click.Context, file: Path, *, dry_run: bool, as_json: bool) -> 
     if not dry_run:
         _overrides(ctx).parent.mkdir(parents=True, exist_ok=True)
         save_overrides(_overrides(ctx), merged)
+        _announce(ctx, len(reading.prices), len(merged))
     counts = {"prices": len(reading.prices), "left_out": len(reading.left_out), "overrides": len(merged)}
     _answer({**counts, "dry_run": dry_run}, _sentence(counts, dry_run=dry_run), as_json=as_json)
 
@@ -73,6 +77,17 @@ def show(ctx: click.Context, model: str, provider: str, *, as_json: bool) -> Non
     if found is None:
         raise click.ClickException(_unknown(table, provider, model))
     _answer(row_of(found), _sheet(found), as_json=as_json)
+
+
+def _announce(ctx: click.Context, imported: int, overrides: int) -> None:
+    """Tell those who asked to be told; the prices are in force anyway, with a server or before there is one."""
+    if not _overrides(ctx).with_name(secrets.FILE).is_file():
+        return
+    try:
+        with opened(ctx):
+            announce("prices.imported", {"prices": imported, "overrides": overrides})
+    except click.ClickException as error:
+        click.echo(f"webhooks are not told of it: {error.message}", err=True)
 
 
 def _overrides(ctx: click.Context) -> Path:

@@ -7,24 +7,25 @@ import logging
 import os
 import socket
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import click
-from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
-from granian.http import HTTP1Settings
-from granian.server import MPServer
 
 from app import settings as configuration
-from app.cli.supervisor import supervise
+from app.cli.supervisor import supervise, work
 from app.observe import logs
+from app.server.master import Master, fork
+from app.server.worker import bind, run
 from app.services.bootstrap import FIRST_USER, FirstKeys, open_up
 from app.services.premises import ADMIN_FILE
 from app.settings import PREFIX, Settings
+from app.spec.cache import read_ahead
 
 log = logging.getLogger("yardmaster.serve")
-DRAIN_S = 30
 
 
 @click.command()
@@ -44,9 +45,9 @@ def serve(ctx: click.Context, /, *, reload: bool, **options: Any) -> None:
     for sentence in configuration.misspelt():
         log.warning(sentence)
     _refuse_taken_port(settings)
-    _greet(settings, open_up(settings))
     _hand_down(settings)
-    sys.exit(supervise(settings, lambda: _run(settings, reload=reload)))
+    prepare, load = lambda: _greet(settings, open_up(settings)), partial(_load, settings, reload=reload)
+    sys.exit(supervise(settings, prepare, load, lambda: _run(settings, reload=reload)))
 
 
 def _refuse_taken_port(settings: Settings) -> None:
@@ -66,35 +67,29 @@ def _hand_down(settings: Settings) -> None:
         os.environ[PREFIX + name.upper()] = str(getattr(settings, name))
 
 
-def _run(settings: Settings, *, reload: bool) -> None:
+def _load(settings: Settings, *, reload: bool) -> None:
     """Load the application once: workers are forked from this process and share what it has loaded.
 
     Not under --reload, where every worker must load the code as it is by then.
     """
     if not reload:
         import_module("app.factory")
+        for module in walk_packages(import_module("handlers").__path__, "handlers."):
+            import_module(module.name)
+        read_ahead(settings.data)
+
+
+def _run(settings: Settings, *, reload: bool) -> None:
+    """Keep workers at it."""
+    listener = bind(settings.host, settings.port)
+    if reload:
+        reloading = import_module("app.cli.reloading")
+        reloading.watch()
+        begin = partial(reloading.spawn, listener)
+    else:
         gc.freeze()
-    _server(settings, reload=reload).serve()
-
-
-def _server(settings: Settings, *, reload: bool) -> MPServer:
-    return MPServer(
-        "app.cli.supervisor:work",
-        factory=True,
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.ASGI,
-        workers=settings.workers,
-        loop=Loops.uvloop,
-        http=HTTPModes.http1,
-        runtime_mode=RuntimeModes.st,
-        http1_settings=HTTP1Settings(keep_alive=True, pipeline_flush=False),
-        websockets=False,
-        workers_kill_timeout=DRAIN_S,
-        respawn_failed_workers=True,
-        reload=reload,
-        **logs.granian(settings),
-    )
+        begin = partial(fork, lambda: run(work(), listener))
+    Master(settings.workers, begin).run()
 
 
 def _greet(settings: Settings, first: FirstKeys) -> None:

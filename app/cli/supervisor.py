@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import mmap
 import os
 import signal
@@ -32,19 +33,29 @@ MASTER = "YARDMASTER_MASTER_PID"
 _refused = mmap.mmap(-1, 1)
 
 
-def supervise(settings: Settings, serve: Callable[[], None]) -> int:
+def supervise(
+    settings: Settings, prepare: Callable[[], None], load: Callable[[], None], serve: Callable[[], None]
+) -> int:
     """Run `serve` in a child and record beside it, in a process that shares no interpreter lock with the workers.
 
-    Returns the child's exit code, once everything it spooled is stored.
+    The child does `load` while `prepare` is done here. Returns its exit code, once everything it spooled is stored.
     """
     top = os.getpid()
+    waiting, prepared = os.pipe()
     child = os.fork()
     if child == 0:
+        os.close(prepared)
         os.setpgid(0, 0)
         follow(top)
         os.environ[MASTER] = str(os.getpid())
+        load()
+        if not os.read(waiting, 1):  # it could not be prepared; why, is said there
+            sys.exit(1)
         serve()
         sys.exit(_refused[0])
+    prepare()
+    os.write(prepared, b"!")
+    gc.enable()
     stop = threading.Event()
     recorder = Recorder(settings.data / SPOOL, partial(store, connect(settings.database)))
     thread = threading.Thread(target=recorder.run, args=(stop,), name="recorder", daemon=True)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
+from app.gateway.admission.admission import Admission
 from app.gateway.breaker import CLOSED, Breaker, Passage
 from app.gateway.config import Config
 from app.gateway.exchange import Exchange
@@ -18,6 +22,7 @@ from app.gateway.wire import Target
 from app.problems import Problem
 
 T = TypeVar("T")
+MOST_TURNED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +34,39 @@ class Patience:
     longest: float
     jitter: bool
 
+    def before(self, smaller: int) -> Patience:
+        """The same where a smaller model is asked after so many failed attempts."""
+        return replace(self, retries=min(self.retries, smaller - 1))
+
     def delay(self, repetition: int, asked: float | None) -> float | None:
         """Full-jitter backoff, or the provider's `Retry-After`; None when it asks for more than the longest wait."""
         if asked is not None:
             return asked if asked <= self.longest else None
         full = min(self.longest, self.base * 2**repetition)
         return random.uniform(0.0, full) if self.jitter else full  # noqa: S311 (spreading load, not secrets)
+
+
+class RetryBudget:
+    """How many repetitions a worker may make in a minute, so that an outage is not met with many times the calls."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._minute = -1
+        self._made = 0
+        self.most = 0
+        self.refused = 0
+
+    def take(self) -> bool:
+        """Whether one more may be made; counted when it may."""
+        if not self.most:
+            return True
+        if (minute := int(self._clock() // 60)) != self._minute:
+            self._minute, self._made = minute, 0
+        if self._made >= self.most:
+            self.refused += 1
+            return False
+        self._made += 1
+        return True
 
 
 def patience(config: Config, *, raw_key: bool) -> Patience:
@@ -50,9 +82,17 @@ class Attempts:
 
     def __init__(self) -> None:
         self.breakers: dict[str, Breaker] = {}
+        # Circuits that opened (true) or closed, with the failures by then; somebody beside the lane takes them out.
+        self.turned: deque[tuple[str, bool, int]] = deque(maxlen=MOST_TURNED)
+        self.budget = RetryBudget()
+        self.downgraded = 0
 
     def configure(self, config: Config) -> None:
-        """Take over the failover module's breaker settings, keeping what the circuits know."""
+        """Take over the settings of retries and of breakers, keeping what the circuits know."""
+        self._patience, self._once = (patience(config, raw_key=raw) for raw in (False, True))
+        retries = config.of("retrypilot")
+        self._hasty = self._patience.before(retries["downgrade_after"])
+        self.budget.most = retries["budget"] if config.on("retrypilot") else 0
         settings: Mapping[str, Any] = config.of("failover")["circuit_breaker"]
         self._threshold = int(settings["failure_threshold"])
         self._recovery = parse_duration(settings["recovery_timeout"])
@@ -64,15 +104,19 @@ class Attempts:
         found = self.breakers.get(provider)
         if found is None:
             found = self.breakers[provider] = Breaker(self._threshold, self._recovery)
+            found.tell = lambda opened, failures: self.turned.append((provider, opened, failures))
         return found
 
     async def run(
         self, exchange: Exchange, targets: Sequence[Target], config: Config, attempt: Callable[[Target], Awaitable[T]]
     ) -> T:
         """The first success; otherwise the Problem of the last target that was asked."""
-        much = patience(config, raw_key=bool(exchange.call.principal.secret))
+        much = self._once if exchange.call.principal.secret else self._patience
+        hasty = self._hasty if targets[-1].smaller else much
         exchange.provider, exchange.model = targets[0].provider.name, targets[0].model
         problem: Problem | None = None
+        if exchange.afterwards:  # it asks anew
+            exchange.over()
         for place, target in enumerate(targets):
             breaker = self._guard(target, config)
             passage = breaker.admit() if breaker else None
@@ -82,7 +126,12 @@ class Attempts:
             held = exchange.provider, exchange.model
             exchange.provider, exchange.model = target.provider.name, target.model
             try:
-                return await _persist(exchange, target, much, attempt, passage)
+                if target.smaller:
+                    exchange.details = {**exchange.details, "downgraded_from": targets[0].model}
+                way = self._persist if target.admission is None else self._admitted
+                result = await way(exchange, target, attempt, much if target.smaller else hasty, passage)
+                self.downgraded += target.smaller
+                return result  # noqa: TRY300 (it is counted first)
             except FailureError as failure:
                 if failure.unasked and place > 0:  # a stand-in that cannot do it is no reason to blame the caller
                     exchange.provider, exchange.model = held
@@ -93,44 +142,62 @@ class Attempts:
                     break
         raise problem or Problem(500, "no target was tried")
 
+    async def _admitted(
+        self,
+        exchange: Exchange,
+        target: Target,
+        attempt: Callable[[Target], Awaitable[T]],
+        much: Patience,
+        passage: Passage | None,
+    ) -> T:
+        """Try one target with what its provider asks of a call; without it, nothing was learnt of the provider."""
+        admission, go = target.admission or Admission(), partial(self._persist, exchange, much=much, passage=passage)
+        try:
+            return await admission.through(exchange, target, attempt, go)
+        except BaseException:
+            if passage:
+                passage.released()  # which changes nothing for one that was judged
+            raise
+
+    async def _persist(
+        self,
+        exchange: Exchange,
+        target: Target,
+        attempt: Callable[[Target], Awaitable[T]],
+        much: Patience,
+        passage: Passage | None,
+    ) -> T:
+        """Try one target until it answers, refuses for good, or has used up its repetitions or everybody's."""
+        repetition = 0
+        while True:
+            exchange.attempts += 1
+            try:
+                result = await attempt(target)
+            except FailureError as failure:
+                exchange.attempts -= failure.unasked
+                _judge(passage, failure)
+                wait = much.delay(repetition, failure.wait)
+                closed = passage is None or passage.breaker.state == CLOSED
+                last = not failure.again or repetition >= much.retries or not closed
+                if last or wait is None or not self.budget.take():
+                    raise
+            except BaseException:
+                if passage:
+                    passage.released()
+                raise
+            else:
+                if passage:
+                    passage.succeeded()
+                return result
+            repetition += 1
+            await asyncio.sleep(wait)
+
     def _guard(self, target: Target, config: Config) -> Breaker | None:
         """The circuit of a target called with this server's key: what a user brought must not break it for others."""
         own = config.accounts.get(target.provider.name)
         if own is None or not config.on("failover") or (own.key, own.base_url) != (target.key, target.base_url):
             return None
         return self.breaker(target.provider.name)
-
-
-async def _persist(
-    exchange: Exchange,
-    target: Target,
-    much: Patience,
-    attempt: Callable[[Target], Awaitable[T]],
-    passage: Passage | None,
-) -> T:
-    """Try one target until it answers, refuses for good, or has used up its repetitions."""
-    repetition = 0
-    while True:
-        exchange.attempts += 1
-        try:
-            result = await attempt(target)
-        except FailureError as failure:
-            exchange.attempts -= failure.unasked
-            _judge(passage, failure)
-            wait = much.delay(repetition, failure.wait)
-            closed = passage is None or passage.breaker.state == CLOSED
-            if not failure.again or wait is None or repetition >= much.retries or not closed:
-                raise
-        except BaseException:
-            if passage:
-                passage.released()
-            raise
-        else:
-            if passage:
-                passage.succeeded()
-            return result
-        repetition += 1
-        await asyncio.sleep(wait)
 
 
 def _judge(passage: Passage | None, failure: FailureError) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half_open"
+
+
+def untold(_opened: bool, _failures: int) -> None:
+    """Nobody listens."""
 
 
 @dataclass(slots=True)
@@ -20,9 +24,16 @@ class Breaker:
     recovery: float = 30.0
     clock: Callable[[], float] = time.monotonic
     failures: int = 0
+    tell: Callable[[bool, int], None] = untold
     _opened_at: float | None = None
     _probe: Passage | None = None
     _probing_since: float = 0.0
+    # The leave of every call while the circuit is closed: only a probe's is told from the others.
+    _ordinary: Passage = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make the common leave once."""
+        self._ordinary = Passage(self)
 
     @property
     def state(self) -> str:
@@ -35,7 +46,7 @@ class Breaker:
         """Leave for one call to go out, None while there is none; in the half-open state only one gets it at a time."""
         state = self.state
         if state == CLOSED:
-            return Passage(self)
+            return self._ordinary
         now = self.clock()
         # A probe whose result never came back stops counting after the recovery time.
         probing = self._probe is not None and now < self._probing_since + self.recovery
@@ -54,8 +65,11 @@ class Breaker:
             return
         self._probe = None
         self.failures = self.failures + 1 if failed else 0
-        opens = failed and (self._opened_at is not None or self.failures >= self.threshold)
+        was_open = self._opened_at is not None
+        opens = failed and (was_open or self.failures >= self.threshold)
         self._opened_at = self.clock() if opens else None
+        if opens != was_open:
+            self.tell(opens, self.failures)
 
     def release(self, passage: Passage) -> None:
         """A call ended without a verdict (the caller hung up): a probe of it must not hold the circuit."""

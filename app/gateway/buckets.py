@@ -9,7 +9,7 @@ from dataclasses import dataclass
 MOST = 100_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Level:
     """A bucket after one call: `wait` is seconds until the next token when there was none."""
 

@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 from fnmatch import translate
 from re import Pattern
 from re import compile as compile_pattern
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, select
 
 from app.gateway.modules.catalogue import CATALOGUE, complete_config, defaults
 from app.gateway.providers import PROVIDERS
-from app.gateway.wire import Provider
+from app.gateway.wire import Provider, Target
 from app.settings import SettingsError
 from models.base import transaction
-from models.gateway import ModuleState, Revision, Route
+from models.gateway import ModuleState, Route
+
+if TYPE_CHECKING:
+    from app.gateway.admission.admission import Admission
 
 SANDBOX = "sandbox"
 LONGEST_TIMEOUT_S = 3600.0
@@ -35,12 +38,16 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A provider this server can call: its address and key. `guarded`: a user chose the address, not the operator."""
+    """A provider this server can call: its address and key. `guarded`: a user chose the address, not the operator.
+
+    `admission` is what a call with this account must have before it goes out, if anything.
+    """
 
     provider: Provider
     base_url: str
     key: str = field(default="", repr=False)
     guarded: bool = False
+    admission: Admission | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +61,23 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything a request consults. `version` is part of every cache key."""
+    """Everything a request consults.
 
-    version: int
+    `stamp` is a hash of it for cache keys, with the cache's `epoch`.
+    """
+
     modules: Mapping[str, Module]
     rules: tuple[Rule, ...]
     accounts: Mapping[str, Account]
     aliases: Mapping[str, tuple[str, str]]
     urls: Mapping[str, str]
     timeouts: Mapping[str, float] = field(default_factory=dict)
+    epoch: int = 0
+    stamp: str = ""
+    # The smaller model to ask when one keeps failing.
+    downgrades: Mapping[str, str] = field(default_factory=dict)
+    # Targets worked out under these settings, by model and wanted provider, for callers without providers of their own.
+    routed: dict[tuple[str, str], list[Target]] = field(default_factory=dict, repr=False, compare=False)
 
     def on(self, name: str) -> bool:
         """Whether a module is enabled."""
@@ -123,11 +138,12 @@ def load(engine: Engine, known: Mapping[str, Account]) -> Config:
     with transaction(engine, write=False) as session:
         states = {state.name: state for state in session.scalars(select(ModuleState))}
         routes = session.scalars(select(Route).where(Route.enabled).order_by(Route.priority, Route.id)).all()
-        version = session.scalar(select(Revision.number)) or 0
     modules = {name: _module(name, states.get(name)) for name in CATALOGUE}
     aliases = {a["alias"]: (a["model"], a.get("provider", "")) for a in modules["modelalias"].config["aliases"]}
     rules = tuple(Rule(compile_pattern(translate(r.path)), r.provider, r.model) for r in routes)
-    return Config(version, modules, rules, known, aliases, addresses(), timeouts())
+    retries = modules["retrypilot"]
+    downgrades = retries.config["downgrade"] if retries.enabled else {}
+    return Config(modules, rules, known, aliases, addresses(), timeouts(), downgrades=downgrades)
 
 
 def _module(name: str, state: ModuleState | None) -> Module:

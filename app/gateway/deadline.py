@@ -10,11 +10,11 @@ from typing import Self
 class Deadline:
     """While open, cancels the current task after so many seconds; that cancellation leaves it as TimeoutError."""
 
-    __slots__ = ("_cancelling", "_passed", "_seconds", "_task", "_timer")
+    __slots__ = ("_cancelling", "_seconds", "_task", "_timer", "passed")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._passed = False
+        self.passed = False
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
@@ -29,9 +29,9 @@ class Deadline:
     ) -> None:
         self._timer.cancel()
         # A task that somebody else cancelled as well must not go on: its cancellation is left as it is.
-        if self._passed and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+        if self.passed and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
     def _pass(self) -> None:
-        self._passed = True
+        self.passed = True
         self._task.cancel()

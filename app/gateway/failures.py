@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from app.gateway.exchange import Exchange
-from app.gateway.wire import ForbiddenAddressError, NotConnectedError, Refusal, Target, UpstreamResponse
+from app.gateway.wire import (
+    ForbiddenAddressError,
+    NotConnectedError,
+    Refusal,
+    Target,
+    UntranslatableError,
+    UpstreamResponse,
+)
 from app.problems import Problem
 from app.security.redact import redact
 
@@ -99,7 +106,14 @@ def nonsense(target: Target, error: Exception) -> FailureError:
 
 def impossible(error: ValueError) -> FailureError:
     """The request asks for what this provider cannot do: the caller's mistake, unless it is a stand-in."""
-    return FailureError(Problem(400, str(error)), elsewhere=False, faulty=False, unasked=True)
+    problem = untranslatable(error) if isinstance(error, UntranslatableError) else Problem(400, str(error))
+    return FailureError(problem, elsewhere=False, faulty=False, unasked=True)
+
+
+def untranslatable(error: ValueError) -> Problem:
+    """422: the request keeps the document's word, and still cannot be said to a provider; with the field, if known."""
+    param = error.param if isinstance(error, UntranslatableError) else ""
+    return Problem(422, str(error), details={"param": param} if param else {})
 
 
 def _scrubbed(raw: bytes, target: Target) -> bytes:

@@ -9,29 +9,67 @@ from typing import Self
 from app.wire.call import Call
 
 PATIENCE_S = 1.0
+LOOK_S = 0.25
+
+
+class Lookout:
+    """The plain calls of a worker that wait for a provider, oldest first.
+
+    Quick ones are never watched, and one timer looks after all of them: a timer and a watcher for each call cost more
+    than most of what the gateway does with it.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[HangUp, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, call: Call) -> HangUp:
+        """Cancels the current task, while open, when the call's client goes away."""
+        return HangUp(self, call)
+
+    def add(self, hang_up: HangUp) -> None:
+        """A call begins to wait."""
+        loop = asyncio.get_running_loop()
+        self._waiting[hang_up] = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(LOOK_S, self._look)
+
+    def drop(self, hang_up: HangUp) -> None:
+        """It waits no more."""
+        self._waiting.pop(hang_up, None)
+
+    def _look(self) -> None:
+        """Begin to watch the calls that have waited too long to be quick."""
+        loop = asyncio.get_running_loop()
+        limit = loop.time() - PATIENCE_S
+        while self._waiting and self._waiting[oldest := next(iter(self._waiting))] <= limit:
+            del self._waiting[oldest]
+            oldest.begin()
+        self._timer = loop.call_later(LOOK_S, self._look) if self._waiting else None
 
 
 class HangUp:
-    """While open, cancels the current task when the client goes away. Quick calls are never watched: it costs."""
+    """One call's watch."""
 
-    def __init__(self, call: Call) -> None:
+    __slots__ = ("_call", "_lookout", "_task", "_watch", "happened")
+
+    def __init__(self, lookout: Lookout, call: Call) -> None:
+        self._lookout = lookout
         self._call = call
         self._task: asyncio.Task[object] | None = None
         self._watch: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self.happened = False
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
         if self._call.receive is not None:
-            self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._begin)
+            self._lookout.add(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._timer:
-            self._timer.cancel()
+        self._lookout.drop(self)
         if self._watch:
             self._watch.cancel()
 
@@ -41,7 +79,8 @@ class HangUp:
             self._task.uncancel()
         return self.happened
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Watch from here on."""
         self._watch = asyncio.ensure_future(self._wait())
 
     async def _wait(self) -> None:

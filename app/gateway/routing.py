@@ -12,25 +12,50 @@ from app.gateway.wire import Provider, Target
 from app.problems import Problem
 
 NEVER_RETRY = {"x-should-retry": "false"}
+MOST_ROUTED = 1_000
 
 
 def targets(exchange: Exchange, config: Config, personal: Mapping[str, Account]) -> list[Target]:
     """The targets in order of preference, at least one; Problem 400 or 503 when nothing can serve the model."""
     principal = exchange.call.principal
     if principal.secret:
-        return [_raw(exchange, config)]
-    reachable = {**config.accounts, **personal}
-    first, model = _primary(exchange, config, reachable)
-    if first not in reachable:
-        raise _no_provider(first, exchange.model, reachable)
-    found = [_target(config, reachable[first], model)]
-    if config.on("failover") and not exchange.wanted_provider and first != SANDBOX:
-        found += _standins(exchange, config, reachable, first)
+        return [raw(exchange, config)]
+    if personal:
+        return _chosen(exchange, config, {**config.accounts, **personal})
+    key = exchange.model, exchange.wanted_provider
+    found = config.routed.get(key)
+    if found is None:
+        found = _chosen(exchange, config, config.accounts)
+        if len(config.routed) >= MOST_ROUTED:  # callers invent model names
+            config.routed.clear()
+        config.routed[key] = found
     return found
 
 
-def _target(config: Config, account: Account, model: str) -> Target:
-    return Target(_patient(config, account.provider), account.base_url, model, account.key, account.guarded)
+def _chosen(exchange: Exchange, config: Config, reachable: Mapping[str, Account]) -> list[Target]:
+    first, model = primary(exchange, config, reachable)
+    if first not in reachable:
+        raise _no_provider(first, exchange.model, reachable)
+    found = [target(config, reachable[first], model)]
+    if config.on("failover") and not exchange.wanted_provider and first != SANDBOX:
+        found += _standins(exchange, config, reachable, first)
+    return found + _smaller(exchange, config, reachable, first)
+
+
+def _smaller(exchange: Exchange, config: Config, reachable: Mapping[str, Account], first: str) -> list[Target]:
+    """The model that stands in when the one asked for keeps failing, at its own provider or at the one wanted."""
+    model = config.downgrades.get(exchange.model)
+    if model is None:
+        return []
+    held = exchange.wanted_provider or reachable.keys() == {SANDBOX}
+    name = first if held else provider_for_model(model)
+    return [replace(target(config, reachable[name], model), smaller=True)] if name in reachable else []
+
+
+def target(config: Config, account: Account, model: str) -> Target:
+    """The account, asked for a model."""
+    provider = _patient(config, account.provider)
+    return Target(provider, account.base_url, model, account.key, account.guarded, account.admission)
 
 
 def _patient(config: Config, provider: Provider) -> Provider:
@@ -39,14 +64,14 @@ def _patient(config: Config, provider: Provider) -> Provider:
     return replace(provider, timeout=timeout) if timeout else provider
 
 
-def _raw(exchange: Exchange, config: Config) -> Target:
+def raw(exchange: Exchange, config: Config) -> Target:
     """A caller's own provider key goes to that provider only, for this call only."""
     principal = exchange.call.principal
     provider = _patient(config, PROVIDERS[principal.provider])
     return Target(provider, config.urls.get(provider.name, provider.base_url), exchange.model, principal.secret)
 
 
-def _primary(exchange: Exchange, config: Config, reachable: Mapping[str, Account]) -> tuple[str, str]:
+def primary(exchange: Exchange, config: Config, reachable: Mapping[str, Account]) -> tuple[str, str]:
     """The provider the call belongs to and the model to ask it for: header, alias, route, then the model's name."""
     if wanted := exchange.wanted_provider:
         if wanted not in PROVIDERS and wanted not in reachable:
@@ -71,7 +96,7 @@ def _standins(exchange: Exchange, config: Config, reachable: Mapping[str, Accoun
         if name in {first, SANDBOX} or name not in reachable:
             continue
         if name in names or provider_for_model(exchange.model) == name:
-            yield _target(config, reachable[name], names.get(name, exchange.model))
+            yield target(config, reachable[name], names.get(name, exchange.model))
 
 
 def _no_provider(name: str, model: str, reachable: Mapping[str, Account]) -> Problem:

@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import secrets
+import time
 from collections import deque
 from pathlib import Path
 
@@ -16,6 +17,7 @@ log = logging.getLogger("yardmaster.spool")
 
 SEGMENT_BYTES = 16 * 1024 * 1024
 MOST_HELD = 10_000
+LOOK_S = 0.1
 
 
 class Spool:
@@ -30,6 +32,8 @@ class Spool:
         self._fd: int | None = None
         self._size = 0
         self._held: deque[bytes] = deque()
+        self._recent: list[bytes] = []
+        self._look_at = 0.0
         self.disk_error = ""
         self.lost = 0
 
@@ -59,7 +63,7 @@ class Spool:
             self._hold(line, error)
 
     def _write(self, line: bytes) -> None:
-        if self._fd is None or self._size >= self._segment_bytes or not os.fstat(self._fd).st_nlink:
+        if self._fd is None or self._size >= self._segment_bytes:
             fresh = self._segment()
             if self._fd is not None:
                 os.close(self._fd)
@@ -69,6 +73,21 @@ class Spool:
         if written != len(line):
             self._size = self._segment_bytes  # the torn line ends this segment; it fails its checksum and is skipped
             raise OSError("the disk took only a part of a line")
+        self._recent.append(line)
+
+    def _look(self) -> None:
+        """Notice, ten times a second, that somebody removed the segment: what was written since goes into another.
+
+        Looking at every line costs as much as writing it; the recorder knows the lines that it has seen already.
+        """
+        now = time.monotonic()
+        if self._fd is None or now < self._look_at:
+            return
+        self._look_at = now + LOOK_S
+        if not os.fstat(self._fd).st_nlink:
+            self._size = self._segment_bytes
+            self._held.extend(self._recent)
+        self._recent.clear()
 
     def _segment(self) -> int:
         """A new file, locked before the recorder can see it; the folder is made again if somebody removed it."""
@@ -80,11 +99,7 @@ class Spool:
         return fd
 
     def _hold(self, line: bytes, error: OSError) -> None:
-        if not self.disk_error:
-            log.error(
-                "the spool cannot be written (%s); calls go on, their traces wait in memory", error.strerror or error
-            )
-        self.disk_error = f"the spool cannot be written ({error.strerror or error})"
+        self._complain(error)
         if len(self._held) >= MOST_HELD:
             self._held.popleft()
             self.lost += 1
@@ -92,15 +107,24 @@ class Spool:
                 log.error("more than %d traces wait for the disk; the oldest are lost from here on", MOST_HELD)
         self._held.append(line)
 
+    def _complain(self, error: OSError) -> None:
+        if not self.disk_error:
+            log.error(
+                "the spool cannot be written (%s); calls go on, their traces wait in memory", error.strerror or error
+            )
+        self.disk_error = f"the spool cannot be written ({error.strerror or error})"
+
     def retry(self) -> None:
         """Write what is held, as far as the disk takes it."""
+        self._look()
         if not self._held:
             return
         try:
             while self._held:
                 self._write(self._held[0])
                 self._held.popleft()
-        except OSError:
+        except OSError as error:
+            self._complain(error)
             return
         if self.disk_error:
             log.warning("the spool can be written again")

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
-import orjson
-
-from app.gateway import settle, sse
+from app.gateway import settle
 from app.gateway.accumulate import Accumulator
 from app.gateway.deadline import Deadline
 from app.gateway.exchange import Exchange
 from app.gateway.failures import accepted, impossible, nonsense, refused, timed_out, unanswered
+from app.gateway.inbound.presentation import Frames
+from app.gateway.leash import Leash
+from app.gateway.restoring import restorer
+from app.gateway.steps import Pacer
+from app.gateway.texts import FilteredDecoder, Texts
+from app.gateway.tracing import linked
 from app.gateway.usage import estimate_output, to_openai
-from app.gateway.wire import BadAnswerError, Decoder, Json, Target, Transport, UpstreamResponse
+from app.gateway.wire import BadAnswerError, Decoder, Json, Target, Transport, UpstreamResponse, Usage
 from app.problems import Problem
 from app.security.redact import redact
 
 CLIENT_GONE: Final = 499
-KEEPALIVE: Final = sse.comment("keep-alive")
+HEADERS: Final = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
 
 Settle = Callable[[Exchange], None]
 log = logging.getLogger("yardmaster.gateway")
@@ -42,24 +51,27 @@ class Opened:
     response: UpstreamResponse
     decoder: Decoder
     pieces: AsyncIterator[bytes]
+    frames: Frames
     first: list[Json]
     key: str = field(default="", repr=False)
     ended: bool = False
     broken: BadAnswerError | None = None
     sum: Accumulator = field(default_factory=Accumulator)
+    restorer: Texts | None = None
+    pacer: Pacer | None = None
 
 
 async def open_stream(exchange: Exchange, target: Target, transport: Transport, pace: Pace) -> Opened:
     """Ask and wait for the first real chunk, so that a failure until then can still go elsewhere; FailureError."""
-    provider = target.provider
     try:
-        outgoing = provider.wire.outgoing(exchange.kind, exchange.body, target)
+        outgoing = linked(exchange, exchange.wire(target).outgoing(exchange.kind, exchange.sent(target), target))
     except ValueError as error:
         raise impossible(error) from error
     response: UpstreamResponse | None = None
     try:
-        with Deadline(provider.timeout):
+        with Deadline(target.provider.timeout):
             response = await transport(outgoing)
+            exchange.heard(target, response)
             if not accepted(response):
                 raise refused(exchange, target, response, await response.read())  # noqa: TRY301 (closed below)
             return await _begun(exchange, target, response, pace)
@@ -78,8 +90,13 @@ def _as_failure(target: Target, error: BaseException) -> BaseException:
 
 
 async def _begun(exchange: Exchange, target: Target, response: UpstreamResponse, pace: Pace) -> Opened:
-    decoder = target.provider.wire.decoder(exchange.kind, target.model)
-    opened = Opened(response, decoder, response.chunks(pace.keepalive), [], target.key)
+    decoder = exchange.wire(target).decoder(exchange.kind, target.model)
+    if exchange.chain and exchange.chain.filtering:
+        exchange.usage = settle.estimated(exchange, 0)  # should a module refuse what the provider is paid for
+        decoder = FilteredDecoder(decoder, exchange.chain.filters(exchange))
+    opened = Opened(response, decoder, response.chunks(pace.keepalive), exchange.frames(), [], target.key)
+    opened.restorer = restorer(exchange.restore) if exchange.restore else None
+    opened.pacer = exchange.chain.throttle(exchange) if exchange.chain and exchange.chain.throttle else None
     while not opened.first and not opened.ended:
         opened.first = await _next(opened) or []
     if not opened.first:
@@ -119,9 +136,11 @@ class Sending:
     """The bytes for the client, closed and settled exactly once, even when nobody ever reads them."""
 
     def __init__(self, exchange: Exchange, opened: Opened, settled: Settle, pace: Pace) -> None:
-        self._exchange, self._opened, self._settled, self._pace = exchange, opened, settled, pace
+        self._exchange, self._opened, self._settle, self._pace = exchange, opened, settled, pace
         self._frames = self._send()
         self._begun = False
+        # Whether the call is settled: only the last frame is still to come then.
+        self.settled = False
 
     def __aiter__(self) -> Self:
         return self
@@ -143,11 +162,13 @@ class Sending:
         """Settled before the last frame, or when the client hangs up."""
         exchange, opened, last = self._exchange, self._opened, b""
         try:
-            yield _encode(exchange, opened, opened.first)
-            async with aclosing(_rest(exchange, opened, self._pace)) as rest:
+            if opened.pacer is None:
+                yield _encode(opened, opened.first)
+            flow = _paced if opened.pacer else _rest
+            async with aclosing(flow(opened, self._pace, exchange.leash)) as rest:
                 async for data in rest:
                     yield data
-            last = _usage_frame(exchange, opened) + sse.DONE
+            last = opened.frames.end(_counted(exchange, opened))
         except Exception as error:  # noqa: BLE001 (whatever broke it, the client must be told)
             last = _broken(exchange, opened, error)
         except BaseException:
@@ -159,11 +180,13 @@ class Sending:
 
     async def _finish(self) -> None:
         try:
-            _count(self._exchange, self._opened)
+            self._exchange.usage = settle.estimated(self._exchange, 0)
+            usage = _counted(self._exchange, self._opened)
+            self._exchange.response = self._exchange.presented(self._exchange.said or {}, usage)
         except Exception:
             log.exception("the chunks of %s cannot be put together", self._exchange.provider)
-            self._exchange.usage = settle.estimated(self._exchange, 0)
-        self._settled(self._exchange)
+        self._settle(self._exchange)
+        self.settled = True
         await self._opened.response.close()
 
 
@@ -172,60 +195,79 @@ def gone() -> Problem:
     return Problem(CLIENT_GONE, "the client hung up", code="client_gone")
 
 
-async def _rest(exchange: Exchange, opened: Opened, pace: Pace) -> AsyncGenerator[bytes]:
+async def _rest(opened: Opened, pace: Pace, leash: Leash | None) -> AsyncGenerator[bytes]:
     """Chunks as they come, and a comment whenever the provider is quiet for a while."""
     quiet = 0.0
+    if leash:
+        leash.count(opened.first)
     while not opened.ended:
-        chunks = await _next(opened)
+        chunks = await (leash.hold(_next(opened)) if leash else _next(opened))
         if chunks is None:
-            quiet += pace.keepalive
-            if quiet >= pace.stalled:
-                raise ConnectionError(f"the stream stalled for {pace.stalled:g} s")
-            yield KEEPALIVE
+            quiet = _longer(quiet, pace)
+            yield opened.frames.quiet()
             continue
         quiet = 0.0
         if chunks:
-            yield _encode(exchange, opened, chunks)
+            yield _encode(opened, chunks)
+            if leash:
+                leash.count(chunks)
 
 
-def _encode(exchange: Exchange, opened: Opened, chunks: list[Json]) -> bytes:
-    asked = _wants_usage(exchange)
-    frames = []
+def _longer(quiet: float, pace: Pace) -> float:
+    """How long the provider has been quiet by now; ConnectionError when that is too long."""
+    if quiet + pace.keepalive >= pace.stalled:
+        raise ConnectionError(f"the stream stalled for {pace.stalled:g} s")
+    return quiet + pace.keepalive
+
+
+async def _paced(opened: Opened, pace: Pace, leash: Leash | None) -> AsyncGenerator[bytes]:
+    """All chunks, the first ones too, each when its pacer says; a comment whenever that or the provider takes long."""
+    chunks: list[Json] | None = opened.first
+    quiet = 0.0
+    while True:
+        if chunks is None:
+            quiet = _longer(quiet, pace)
+            yield opened.frames.quiet()
+        for chunk in chunks or ():
+            quiet, left = 0.0, opened.pacer.wait(chunk) if opened.pacer else 0.0
+            while left > 0:
+                await asyncio.sleep(min(left, pace.keepalive))
+                left -= pace.keepalive
+                if left > 0:
+                    yield opened.frames.quiet()
+            yield _encode(opened, [chunk])
+        if leash and chunks:
+            leash.count(chunks)
+        if opened.ended:
+            return
+        chunks = await (leash.hold(_next(opened)) if leash else _next(opened))
+
+
+def _encode(opened: Opened, chunks: list[Json]) -> bytes:
     for chunk in chunks:
         opened.sum.add(chunk)
-        frames.append(sse.data({**chunk, "usage": None} if asked else chunk))
-    return b"".join(frames)
-
-
-def _wants_usage(exchange: Exchange) -> bool:
-    options = exchange.body.get("stream_options")
-    return isinstance(options, dict) and options.get("include_usage") is True
-
-
-def _usage_frame(exchange: Exchange, opened: Opened) -> bytes:
-    """The totals in a chunk of their own, only for who asked."""
-    if not _wants_usage(exchange):
-        return b""
-    _count(exchange, opened)
-    head = {k: v for k, v in opened.first[0].items() if k not in {"choices", "usage"}}
-    usage = to_openai(exchange.usage, exchange.kind) if exchange.usage else None
-    return sse.data({**head, "choices": [], "usage": usage})
+    if restorer := opened.restorer:  # the trace has the stand-ins
+        chunks = [restorer.chunk(chunk) or {**chunk, "choices": []} for chunk in chunks]
+    return opened.frames.chunks(chunks, opened.decoder.usage)
 
 
 def _broken(exchange: Exchange, opened: Opened, error: Exception) -> bytes:
     """The frame clients raise on, and the end they wait for."""
     said: object = error
+    if isinstance(error, Problem):  # a module refused what came
+        settle.failed(exchange, error)
+        return opened.frames.error(error)
     if not isinstance(error, BadAnswerError | OSError):
         log.error("a stream of %s broke here: %s", exchange.provider, type(error).__name__, exc_info=error)
         said = "the stream cannot be read"
     problem = Problem(502, f"{exchange.provider}: {redact(str(said), opened.key)}")
     settle.failed(exchange, problem)
-    return sse.error(problem.message, kind="api_error", code=problem.code) + sse.DONE
+    return opened.frames.error(problem)
 
 
-def _count(exchange: Exchange, opened: Opened) -> None:
+def _counted(exchange: Exchange, opened: Opened) -> Usage:
     """The usage the provider reported, else our estimate of what went in and came out so far."""
-    whole = opened.sum.result()
+    exchange.said = whole = opened.sum.result()
     usage, arrived = opened.decoder.usage, estimate_output(whole)
     if usage is None:
         usage = settle.estimated(exchange, arrived)
@@ -233,28 +275,4 @@ def _count(exchange: Exchange, opened: Opened) -> None:
         usage = replace(usage, output=arrived, reasoning=0, reported=False)
     exchange.usage = usage
     whole["usage"] = to_openai(usage, exchange.kind)
-    exchange.response = orjson.dumps(whole)
-
-
-def replayed(body: Json, exchange: Exchange) -> bytes:
-    """A whole answer as the stream it would have been: one delta per choice, then its end."""
-    head: Json = {k: body[k] for k in ("id", "created", "model", "system_fingerprint") if k in body}
-    chat = body.get("object") == "chat.completion"
-    head["object"] = "chat.completion.chunk" if chat else "text_completion"
-    if _wants_usage(exchange):
-        head["usage"] = None
-    frames = []
-    for choice in body["choices"]:
-        frames += [sse.data({**head, "choices": [c]}) for c in (_delta(choice) if chat else [choice])]
-    if _wants_usage(exchange):
-        frames.append(sse.data({**head, "choices": [], "usage": body.get("usage")}))
-    return b"".join(frames) + sse.DONE
-
-
-def _delta(choice: Json) -> list[Json]:
-    message = dict(choice["message"])
-    if calls := message.get("tool_calls"):
-        message["tool_calls"] = [{"index": i, **call} for i, call in enumerate(calls)]
-    said = {k: v for k, v in choice.items() if k not in {"message", "finish_reason"}}
-    end = {"index": choice["index"], "delta": {}, "finish_reason": choice.get("finish_reason")}
-    return [{**said, "delta": message, "finish_reason": None}, end]
+    return usage

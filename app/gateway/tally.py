@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from app.observe.meter import CallMeter
 
 if TYPE_CHECKING:
     from app.gateway.exchange import Exchange
@@ -24,9 +26,11 @@ class Tally:
     unpriced: int = 0
     spent_nano: int = 0
     saved_nano: int = 0
+    meter: CallMeter = field(default_factory=CallMeter)
 
     def count(self, exchange: Exchange) -> None:
         """Add a settled call."""
+        self.meter.count(exchange)
         self.settled += 1
         self.failed += exchange.status == "error"
         self.attempts += exchange.attempts

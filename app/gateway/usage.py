@@ -91,7 +91,7 @@ def _loose_tokens(value: Any) -> int:
     if isinstance(value, str):
         return estimate_tokens(value)
     if isinstance(value, list):
-        return sum(1 if isinstance(item, int) else _loose_tokens(item) for item in value)
+        return sum(1 if isinstance(item, int | float) else _loose_tokens(item) for item in value)
     return 0
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
+    from app.gateway.admission.admission import Admission
+
 Json = dict[str, Any]
 
 
@@ -20,7 +22,7 @@ class Kind(StrEnum):
     EMBEDDINGS = "embeddings"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Usage:
     """Tokens of one call, in disjoint parts: no token is counted in two fields.
 
@@ -75,7 +77,8 @@ class Provider:
 class Target:
     """Where one attempt goes: the provider, its effective address and key, and the model it is asked for.
 
-    A `guarded` address was chosen by a user, not the operator: it must be a public one.
+    A `guarded` address was chosen by a user, not the operator: it must be a public one. `admission` is what a call
+    must have before it goes there, if anything. `smaller`: this model stands in for the one that was asked for.
     """
 
     provider: Provider
@@ -83,9 +86,11 @@ class Target:
     model: str
     key: str = field(default="", repr=False)
     guarded: bool = False
+    admission: Admission | None = field(default=None, repr=False, compare=False)
+    smaller: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
     """One HTTP request to a provider, always a POST of JSON."""
 
@@ -94,7 +99,7 @@ class Outgoing:
     body: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A complete answer in OpenAI's shape. `raw` is set when the provider's own bytes already have that shape."""
 
@@ -115,6 +120,14 @@ class Refusal:
 
 class BadAnswerError(Exception):
     """The provider answered 2xx with something that is no answer (HTML, cut JSON, no choices)."""
+
+
+class UntranslatableError(ValueError):
+    """The request is well formed, but asks for what the provider's wire has no words for; `param` names the field."""
+
+    def __init__(self, message: str, param: str = "") -> None:
+        super().__init__(message)
+        self.param = param
 
 
 class NotConnectedError(ConnectionError):

@@ -51,14 +51,6 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     threading.excepthook = _thread_failed
 
 
-def granian(settings: Settings) -> dict[str, Any]:
-    """Granian's logging arguments: its own lines go the way of ours, from WARNING on unless we debug."""
-    quiet = {"handlers": [], "level": "INFO", "propagate": True}
-    config = {"formatters": {}, "handlers": {}, "loggers": {"_granian": dict(quiet), "granian.access": dict(quiet)}}
-    level = "warning" if settings.log_level == "info" else settings.log_level
-    return {"log_dictconfig": config, "log_level": level, "log_access": False}
-
-
 def answered(method: str, status: int, call: Call | None, began: tuple[str, str, float]) -> None:
     """The line of one request; `began` is its id, the client's address and the `perf_counter` when it came.
 
@@ -120,9 +112,9 @@ class Scrub(logging.Filter):
             record.exc_text, record.exc_info = redact("\n".join(lines), *secrets), None
 
     def _message(self, record: logging.LogRecord) -> str:
-        """Granian writes a whole traceback into its message; the gate has told that failure already."""
+        """The HTTP server ends its messages with a line break, and what it adds after one is not its own."""
         text = record.getMessage()
-        return text.partition("\n")[0] if record.name.startswith("_granian") and not self._messages else text
+        return text.partition("\n")[0] if record.name.startswith("uvicorn") and not self._messages else text
 
 
 def _suspicious(message: str, fields: Mapping[str, Any], secrets: tuple[str, ...]) -> bool:

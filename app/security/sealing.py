@@ -12,6 +12,7 @@ from app.security.secrets import Secrets
 
 VERSION = "v1"
 NONCE_BYTES = 12
+UNOPENED = "the sealed text cannot be opened with this keyring"
 
 
 class UnsealError(Exception):
@@ -20,18 +21,41 @@ class UnsealError(Exception):
 
 def seal(secret: str, owner: str, held: Secrets) -> str:
     """`v1.<key id>.<base64 of nonce and ciphertext>`; only `owner` can unseal it."""
-    nonce = secrets.token_bytes(NONCE_BYTES)
-    sealed = AESGCM(held.keyring[held.current]).encrypt(nonce, secret.encode(), owner.encode())
-    return f"{VERSION}.{held.current}.{b64encode(nonce + sealed).decode()}"
+    kid = held.current
+    return f"{VERSION}.{kid}.{b64encode(_closed(secret.encode(), owner, held.keyring[kid])).decode()}"
+
+
+def seal_bytes(content: bytes, owner: str, held: Secrets) -> bytes:
+    """The same for content of any size: `v1.<key id>.`, then nonce and ciphertext as they are."""
+    kid = held.current
+    return f"{VERSION}.{kid}.".encode() + _closed(content, owner, held.keyring[kid])
 
 
 def unseal(text: str, owner: str, held: Secrets) -> str:
     """The secret; UnsealError when the key is gone, the text was changed, or it belongs to another row."""
     try:
         version, kid, payload = text.split(".")
-        raw = b64decode(payload, validate=True)
-        if version != VERSION:
-            raise UnsealError("sealed by a version this server does not know")
-        return AESGCM(held.keyring[kid]).decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], owner.encode()).decode()
+        return _opened(version, kid, b64decode(payload, validate=True), owner, held).decode()
+    except ValueError:
+        raise UnsealError(UNOPENED) from None
+
+
+def unseal_bytes(sealed: bytes, owner: str, held: Secrets) -> bytes:
+    """The content that `seal_bytes` sealed; UnsealError as above."""
+    version, _, rest = sealed.partition(b".")
+    kid, _, raw = rest.partition(b".")
+    return _opened(version.decode("latin-1"), kid.decode("latin-1"), raw, owner, held)
+
+
+def _closed(content: bytes, owner: str, key: bytes) -> bytes:
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, content, owner.encode())
+
+
+def _opened(version: str, kid: str, raw: bytes, owner: str, held: Secrets) -> bytes:
+    if version != VERSION:
+        raise UnsealError("sealed by a version this server does not know")
+    try:
+        return AESGCM(held.keyring[kid]).decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], owner.encode())
     except (ValueError, KeyError, InvalidTag):
-        raise UnsealError("the sealed text cannot be opened with this keyring") from None
+        raise UnsealError(UNOPENED) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain, count
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -14,8 +15,10 @@ from app.security.scopes import EVERYTHING, parse, text_of, within
 from app.security.secrets import Secrets
 from app.services.bootstrap import issue
 from app.services.revisions import bump
+from app.services.webhooks import announce
 from models.base import now, session
 from models.identity import ApiKey, User
+from models.views.fields import rfc3339
 
 MAX_KEYS = 1_000
 NAME_LENGTH = 100
@@ -52,6 +55,7 @@ def add_user(email: str, secrets: Secrets, *, name: str | None = None, tier: str
     address = email.strip().lower()
     user = User(email=address, name=(name or "").strip() or address.partition("@")[0], tier=tier)
     _store(user, conflict("A user with this email exists; use a key of that account", field="email"))
+    announce("user.signed_up", {"user_id": user.id, "tier": user.tier})
     return user, _issue(user.id, Terms(), secrets)
 
 
@@ -126,6 +130,7 @@ def add_admin_key(name: str, expires_at: datetime | None, secrets: Secrets) -> I
     row, key = issue(name, "admin", secrets)
     row.expires_at = expires_at
     _store(row, _name_taken())
+    announce("key.created", _told(row))
     return Issued(row, key)
 
 
@@ -137,18 +142,22 @@ def end_key(key_id: int) -> None:
 def _revoke(*which: ColumnElement[bool]) -> None:
     """One statement, so that of two at once one finds nothing."""
     ended = update(ApiKey).where(*which, ApiKey.revoked_at.is_(None)).values(revoked_at=now())
-    if not session().execute(ended.returning(ApiKey.id)).first():
+    row = session().scalar(ended.returning(ApiKey))
+    if row is None:
         raise not_found("Key")
+    announce("key.revoked", _told(row))
     bump()
 
 
 def _retire(old: ApiKey, overlap_s: int) -> None:
     if not overlap_s:
         old.revoked_at = now()
-        return
-    end = now() + timedelta(seconds=overlap_s)
-    old.expires_at = min(old.expires_at or end, end)
-    old.name = old.name[: NAME_LENGTH - len(_suffix(old))] + _suffix(old)
+    else:
+        end = now() + timedelta(seconds=overlap_s)
+        old.expires_at = min(old.expires_at or end, end)
+        old.name = old.name[: NAME_LENGTH - len(_suffix(old))] + _suffix(old)
+    ends = old.revoked_at or old.expires_at or now()
+    announce("key.revoked", _told(old) | {"rotated": True, "ends_at": rfc3339(ends)})
 
 
 def _suffix(key: ApiKey) -> str:
@@ -180,7 +189,13 @@ def _issue(user_id: int, terms: Terms, secrets: Secrets) -> Issued:
     row, key = issue(terms.name, "user", secrets)
     row.user_id, row.scopes, row.expires_at = user_id, terms.granted(), terms.expires_at
     _store(row, _name_taken())
+    announce("key.created", _told(row))
     return Issued(row, key)
+
+
+def _told(row: ApiKey) -> dict[str, Any]:
+    """A key as an event names it: what identifies it, and nothing it could be used by."""
+    return {"id": row.id, "name": row.name, "role": row.role, "user_id": row.user_id}
 
 
 def _store(row: User | ApiKey, taken: Problem) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from alembic.util import CommandError
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DatabaseError
 
 from app.security import keys
 from app.security.secrets import Secrets, load_or_create, write_private
-from app.services.premises import ADMIN_FILE, PremisesError, claim, open_database, refuse_lost_secrets, unusable
+from app.services.premises import ADMIN_FILE, claim, open_database, refuse_lost_secrets, unusable
 from app.settings import Settings
 from models import migrations
 from models.base import session, transaction
@@ -28,7 +27,7 @@ class FirstKeys:
 
 
 def open_up(settings: Settings) -> FirstKeys:
-    """Everything there must be before a worker starts; PremisesError or SecretsError when it cannot be."""
+    """Everything there must be before a worker starts; PremisesError, SecretsError or MigrationError when not."""
     claim(settings.data)
     engine = open_database(settings)
     try:
@@ -36,8 +35,6 @@ def open_up(settings: Settings) -> FirstKeys:
         return prepare(settings, engine, load_or_create(settings.data))
     except DatabaseError as error:
         raise unusable(engine, error) from None
-    except CommandError as error:
-        raise PremisesError(f"the database was made by another version of this server ({error})") from None
     finally:
         engine.dispose()
 

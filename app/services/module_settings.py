@@ -34,6 +34,25 @@ def without_secrets(schema: Json, config: Json) -> Json:
     return shown
 
 
+def with_kept(schema: Json, held: Any, wanted: Any) -> Any:
+    """What is wanted, with the held secrets that it does not have; an item of a list is known by what is no secret."""
+    if isinstance(wanted, dict) and isinstance(held, dict) and "properties" in schema:
+        parts = schema["properties"]
+        kept = {n: v for n, v in held.items() if parts.get(n, {}).get("writeOnly") and n not in wanted}
+        return kept | {n: with_kept(parts.get(n, {}), held.get(n), v) for n, v in wanted.items()}
+    if isinstance(wanted, list) and isinstance(held, list) and "items" in schema:
+        items = schema["items"]
+        bare = [(_walk(items, item, None), item) for item in held]
+        return [with_kept(items, _taken(bare, item), item) for item in wanted]
+    return wanted
+
+
+def _taken(bare: list[tuple[Any, Any]], wanted: Any) -> Any:
+    """The first item that is shown so; no other item gets its secrets too."""
+    place = next((at for at, (shown, _) in enumerate(bare) if shown == wanted), None)
+    return None if place is None else bare.pop(place)[1]
+
+
 def _walk(schema: Json, value: Any, change: Callable[[str], str] | None) -> Any:
     if isinstance(value, dict) and "properties" in schema:
         parts = schema["properties"]

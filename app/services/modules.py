@@ -15,7 +15,8 @@ from app.problems import Problem, conflict, invalid, malformed, not_found
 from app.runtime import runtime
 from app.security.sealing import UnsealError, seal, unseal
 from app.services import revisions
-from app.services.module_settings import merged, with_secrets, without_secrets
+from app.services.module_settings import merged, with_kept, with_secrets, without_secrets
+from app.services.webhooks import announce
 from models.base import now, session
 from models.gateway import ModuleState, Revision
 
@@ -65,12 +66,17 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What to change of a module; None leaves it as it is. `config` is a merge patch, `flat` the same at the top."""
+    """What to change of a module; None leaves it as it is. `config` is a merge patch, `flat` the same at the top.
+
+    `whole` replaces all settings but the secrets it does not have. `at` is where the settings stand in the request.
+    """
 
     enabled: bool | None = None
     priority: int | None = None
     config: Json = field(default_factory=dict)
     flat: Json = field(default_factory=dict)
+    whole: Json | None = None
+    at: tuple[str | int, ...] = ("body", "config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,7 @@ def get(name: str) -> Known:
 
 def change(name: str, wanted: Change, if_match: str | None = None) -> Known:
     """Change a module; Problem 404, 409, 412, or 400 with every setting that is wrong."""
-    _take_turn()
+    take_turn()
     module = get(name)
     _require_match(if_match, module)
     if wanted.enabled is not None:
@@ -121,11 +127,11 @@ def change(name: str, wanted: Change, if_match: str | None = None) -> Known:
 
 def toggle(wanted: Mapping[str, bool]) -> Toggled:
     """Switch modules by name or alias, all or none; Problem 409 names those that cannot be switched so."""
-    _take_turn()
+    take_turn()
     found = {public: state for name, state in wanted.items() if (public := canonical(name))}
-    stuck = [name for name, state in found.items() if _why_stuck(CATALOGUE[name], enabled=state)]
+    stuck = [name for name, state in found.items() if why_stuck(CATALOGUE[name], enabled=state)]
     if stuck:
-        reasons = "; ".join(str(_why_stuck(CATALOGUE[name], enabled=found[name])) for name in stuck[:3])
+        reasons = "; ".join(str(why_stuck(CATALOGUE[name], enabled=found[name])) for name in stuck[:3])
         raise conflict(f"Nothing was changed: {reasons}", modules=stuck)
     for name, state in found.items():
         _store(get(name), Change(enabled=state))
@@ -135,12 +141,12 @@ def toggle(wanted: Mapping[str, bool]) -> Toggled:
 def toggle_category(category: str, *, enabled: bool) -> Toggled:
     """Switch those modules of a category that can be switched so."""
     names = [name for name, entry in CATALOGUE.items() if entry.category == category]
-    stuck = [name for name in names if _why_stuck(CATALOGUE[name], enabled=enabled)]
+    stuck = [name for name in names if why_stuck(CATALOGUE[name], enabled=enabled)]
     done = toggle(dict.fromkeys((name for name in names if name not in stuck), enabled))
     return Toggled(done.affected, done.unknown, stuck)
 
 
-def _take_turn() -> None:
+def take_turn() -> None:
     """Wait for others who change settings: what is read after this stays true until the commit."""
     session().execute(select(Revision.number).with_for_update()).one()
 
@@ -154,11 +160,11 @@ def _require_match(if_match: str | None, module: Known) -> None:
 
 
 def _require_switchable(entry: ModuleEntry, *, enabled: bool) -> None:
-    if reason := _why_stuck(entry, enabled=enabled):
+    if reason := why_stuck(entry, enabled=enabled):
         raise conflict(reason)
 
 
-def _why_stuck(entry: ModuleEntry, *, enabled: bool) -> str:
+def why_stuck(entry: ModuleEntry, *, enabled: bool) -> str:
     """Why a module cannot have that state; empty when it can."""
     if enabled and not entry.implemented:
         return f"{entry.name} cannot be switched on: this version of the server does not implement it yet"
@@ -172,11 +178,12 @@ def _store(module: Known, wanted: Change) -> Known:
     entry, state = module.entry, module.state
     stored = {} if state is None else state.config
     kept = _unsealed(entry, _not_replaced(stored, wanted))
-    config = merged(merged(kept, wanted.config), wanted.flat)
+    config = _configured(entry, kept, wanted)
     _require_valid(entry.name, config, wanted)
     enabled = module.enabled if wanted.enabled is None else wanted.enabled
     priority = module.priority if wanted.priority is None else wanted.priority
-    if (enabled, priority, config) == (module.enabled, module.priority, stored | kept):
+    same = config == stored | kept or (wanted.whole is not None and _alike(entry, config, stored | kept))
+    if same and (enabled, priority) == (module.enabled, module.priority):
         return module
     state = state or ModuleState(name=entry.name, version=0)
     state.enabled, state.priority, state.config = enabled, priority, _sealed(entry, config)
@@ -184,7 +191,23 @@ def _store(module: Known, wanted: Change) -> Known:
     session().add(state)
     session().flush()
     revisions.bump()
+    if enabled != module.enabled:
+        announce("module.toggled", {"module": entry.name, "enabled": enabled, "version": state.version})
     return Known(entry, state)
+
+
+def _configured(entry: ModuleEntry, kept: Json, wanted: Change) -> Json:
+    """The settings as they are to be stored; of whole ones, what is a default anyway is left out and stays one."""
+    if wanted.whole is None:
+        return merged(merged(kept, wanted.config), wanted.flat)
+    config: Json = with_kept(entry.config_schema, complete_config(entry.name, kept), wanted.whole)
+    usual = complete_config(entry.name, {})
+    return {name: value for name, value in config.items() if name not in usual or value != usual[name]}
+
+
+def _alike(entry: ModuleEntry, config: Json, other: Json) -> bool:
+    """Whether two valid forms of the settings come to the same."""
+    return complete_config(entry.name, config) == complete_config(entry.name, other)
 
 
 def _not_replaced(stored: Json, wanted: Change) -> Json:
@@ -202,9 +225,9 @@ def _require_valid(name: str, config: Json, wanted: Change) -> None:
         raise invalid(*(replace(issue, path=(*_place(issue.path, wanted), *issue.path)) for issue in found))
 
 
-def _place(path: Iterable[str | int], wanted: Change) -> tuple[str, ...]:
+def _place(path: Iterable[str | int], wanted: Change) -> tuple[str | int, ...]:
     """Where the caller wrote the setting: beside `config`, or in it."""
-    return ("body",) if next(iter(path), None) in wanted.flat else ("body", "config")
+    return ("body",) if next(iter(path), None) in wanted.flat else wanted.at
 
 
 def _owner(entry: ModuleEntry) -> str:

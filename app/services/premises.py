@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import Engine, inspect, select
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
+from app.engine.durable import FILE as ENGINE_FILE
 from app.security.redact import redact
 from app.security.secrets import FILE as SECRETS_FILE
 from app.settings import DATABASE_FILE, Settings
@@ -20,7 +21,10 @@ from models.identity import ApiKey
 log = logging.getLogger("yardmaster.premises")
 ADMIN_FILE = "admin.key"
 # What nobody but the owner may read. SQLite gives its journals the mode of the database.
-PRIVATE = (SECRETS_FILE, ADMIN_FILE, DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm")
+PRIVATE = (
+    SECRETS_FILE, ADMIN_FILE,
+    *(file + journal for file in (DATABASE_FILE, ENGINE_FILE) for journal in ("", "-wal", "-shm")),
+)  # fmt: skip
 EXAMPLE = "postgresql://user:password@host/name"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH

@@ -12,6 +12,7 @@ from app.outbound.addresses import RefusedAddressError, refuse_private
 from app.problems import Problem, conflict, not_found
 from app.security.sealing import seal
 from app.security.secrets import Secrets
+from app.services import answer_cache
 from app.services.revisions import bump
 from app.settings import Settings
 from models.base import session
@@ -58,6 +59,7 @@ def save(user_id: int, provider: str, brought: Brought, secrets: Secrets) -> Pro
     row.base_url = brought.base_url
     session().add(row)
     session().flush()
+    answer_cache.outdate()
     bump()
     return row
 
@@ -67,6 +69,7 @@ def remove(user_id: int, provider: str) -> None:
     gone = delete(ProviderKey).where(ProviderKey.user_id == user_id, ProviderKey.provider == provider.lower())
     if not session().execute(gone.returning(ProviderKey.id)).first():
         raise not_found("Provider key")
+    answer_cache.outdate()
     bump()
 
 

@@ -17,6 +17,7 @@ from app.problems import conflict, not_found
 from app.runtime import runtime
 from app.services.probes import ACTIVE, DEGRADED, Verdict, probe
 from app.services.rollups import HOUR_US
+from app.services.webhooks import announce
 from models.base import micros, now, session, transaction
 from models.gateway import ProviderHealth, Revision, Route
 from models.traces import UsageRollup
@@ -107,8 +108,16 @@ def check(name: str, engine: Engine) -> tuple[str, datetime, Verdict]:
     asked_at, verdict = now(), probe(account)
     with transaction(engine) as opened:
         opened.execute(select(Revision.number).with_for_update()).one()  # two first checks must not both insert
+        before = opened.get(ProviderHealth, provider.name)
+        _tell(provider.name, before.status if before else ACTIVE, verdict.status)
         opened.merge(ProviderHealth(name=provider.name, checked_at=asked_at, **_kept(verdict)))
     return provider.name, asked_at, verdict
+
+
+def _tell(provider: str, before: str, after: str) -> None:
+    """A first check that finds all well is no change."""
+    if before != after:
+        announce("provider.health_changed", {"provider": provider, "from": before, "to": after})
 
 
 def _kept(verdict: Verdict) -> Json:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine, Row, bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
+from app.engine import Context
 from app.services.rollups import only_writer, tag_refs
 from models.base import now, transaction
 from models.traces import Trace, TraceBody, TraceCount, TraceTag
@@ -20,7 +19,6 @@ from models.traces import Trace, TraceBody, TraceCount, TraceTag
 log = logging.getLogger("yardmaster.retention")
 
 EVERY_S = 3_600.0
-FIRST_S = 30.0
 PAUSE_S = 0.05
 BATCH = 500
 TAGS, COUNTS = (Trace.metadata.tables[table.__tablename__] for table in (TraceTag, TraceCount))
@@ -28,49 +26,28 @@ KIND = ("source", "status", "provider", "model", "project")
 
 
 class Retention:
-    """Once an hour deletes what is older than `days()` days; several workers may do so at once. 0 days keep all."""
+    """The engine's turn that deletes what is older than `days()` days. 0 days keep all."""
 
-    def __init__(
-        self, engine: Engine, days: Callable[[], int], *, first_s: float = FIRST_S, pause_s: float = PAUSE_S
-    ) -> None:
+    def __init__(self, engine: Engine, days: Callable[[], int], *, pause_s: float = PAUSE_S) -> None:
         self._engine = engine
         self._days = days
-        self._first_s = first_s
         self._pause_s = pause_s
-        self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Begin, a little after the worker."""
-        self._task = asyncio.create_task(self._run())
+    def __call__(self, context: Context) -> None:
+        """Sweep, and tell how much went."""
+        if deleted := self.sweep(context):
+            log.info("deleted %d traces past their age", deleted)
 
-    async def stop(self) -> None:
-        """End after the batch in hand."""
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-
-    async def sweep(self) -> int:
+    def sweep(self, context: Context) -> int:
         """Delete all that is too old, with a pause after each batch so that writers get their turn; how many went."""
         days, deleted = self._days(), 0
         while days > 0:
-            limit = now() - timedelta(days=days)
-            gone = await asyncio.shield(asyncio.to_thread(expire, self._engine, limit))
+            gone = expire(self._engine, now() - timedelta(days=days))
             deleted += gone
             if gone < BATCH:
                 break
-            await asyncio.sleep(self._pause_s)
+            context.pause(self._pause_s)
         return deleted
-
-    async def _run(self) -> None:
-        await asyncio.sleep(self._first_s)
-        while True:
-            try:
-                if deleted := await self.sweep():
-                    log.info("deleted %d traces past their age", deleted)
-            except Exception as error:  # noqa: BLE001 (a database away for a moment: the next hour tries again)
-                log.warning("old traces cannot be deleted: %s", type(error).__name__)
-            await asyncio.sleep(EVERY_S)
 
 
 def expire(engine: Engine, limit: datetime, batch: int = BATCH) -> int:

@@ -9,11 +9,13 @@ from contextlib import suppress
 from sqlalchemy import select, update
 
 from app.runtime import Runtime
-from models.base import REVISED, session, transaction
+from models.base import REVISED, session
 from models.gateway import Revision
 
 log = logging.getLogger("yardmaster.revisions")
 INTERVAL_S = 0.25
+# Built once: every worker asks all the time.
+NUMBER = select(Revision.number)
 
 
 def bump() -> None:
@@ -60,5 +62,5 @@ class Watcher:
         return self._stopping.is_set()
 
     def _read(self) -> int:
-        with transaction(self._runtime.engine, write=False) as opened:
-            return opened.scalar(select(Revision.number)) or 0
+        with self._runtime.engine.connect() as connection:
+            return connection.scalar(NUMBER) or 0

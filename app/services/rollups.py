@@ -11,7 +11,13 @@ import orjson
 from sqlalchemy import Connection, Engine, String, Table, text
 from sqlalchemy.orm import Session
 
+from app.services import guardrail_events
+from app.services.observing import intake
+from app.services.spending import counters
+from app.services.spending.counters import Paid
 from app.services.trace_record import TraceRecord
+from app.services.trust import violations
+from app.services.webhooks import traffic
 from models.base import transaction
 from models.traces import SpendRollup, Trace, TraceBody, TraceCount, TraceTag, UsageDay, UsageRollup
 
@@ -57,8 +63,13 @@ def record(session: Session, rows: Sequence[TraceRecord]) -> int:
     numbers = connection.exec_driver_sql(f"SELECT id, seq FROM traces WHERE seq > {before:d}")  # noqa: S608 (a number)
     fresh = _fresh(fitted, dict(map(tuple, numbers)))
     _write_aside(connection, statements, fresh)
+    guardrail_events.record(connection, (row for _, row in fresh))
     for table, sums in aggregate(row for _, row in fresh).items():
         _add(connection, statements[table], sums)
+    counters.settle(connection, (_paid(row) for _, row in fresh))
+    traffic.tell([row for _, row in fresh], before)
+    intake.observe(session, [row for _, row in fresh])
+    violations.record(row for _, row in fresh)
     return len(fresh)
 
 
@@ -128,6 +139,10 @@ def _payers(row: TraceRecord) -> list[tuple[str, str]]:
     if row.key_id is not None:
         payers.append(("key", str(row.key_id)))
     return payers + [("tag", ref) for ref in tag_refs(row.tags)] if row.tags else payers
+
+
+def _paid(row: TraceRecord) -> Paid:
+    return Paid(row.id, row.created_at, row.cost_nano or 0, [*_payers(row), (counters.MODEL, row.model)])
 
 
 def _sum(sums: dict[Key, list[int]], key: Key, values: list[int]) -> None:

@@ -14,19 +14,32 @@ from app.spec.join import BUNDLE, bundle, parts
 
 Json = dict[str, Any]
 PREFIX = "openapi-"
+_ahead: dict[str, bytes] = {}
 
 
 def cached_bundle(folder: Path) -> Json:
     """The committed bundle. The copy is named by the bundle's hash, so that an old one is never read."""
-    digest = sha256((parts() / BUNDLE).read_bytes()).hexdigest()
-    path = folder / f"{PREFIX}{digest[:32]}.json"
+    path = folder / _name()
     with suppress(OSError, ValueError):
         found: Json = orjson.loads(path.read_bytes())
         return found
-    document = bundle()
+    content = _ahead.get(path.name) or orjson.dumps(bundle())
     with suppress(OSError):  # a full disk costs the next start its speed, and nothing else
-        _keep(path, orjson.dumps(document))
+        _keep(path, content)
+    document: Json = orjson.loads(content)
     return document
+
+
+def read_ahead(folder: Path) -> None:
+    """Read the YAML where there is no copy yet, for `cached_bundle` here and in processes forked from this one."""
+    name = _name()
+    if not (folder / name).exists():
+        _ahead[name] = orjson.dumps(bundle())
+
+
+def _name() -> str:
+    digest = sha256((parts() / BUNDLE).read_bytes()).hexdigest()
+    return f"{PREFIX}{digest[:32]}.json"
 
 
 def _keep(path: Path, content: bytes) -> None:

@@ -22,7 +22,10 @@ class SpecError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of the document. `security` lists alternatives; an empty one admits anybody."""
+    """One operation of the document. `security` lists alternatives; an empty one admits anybody.
+
+    `asked` holds, by security scheme, the sets of roles of which a credential needs one; an empty set asks for none.
+    """
 
     id: str
     method: str
@@ -36,11 +39,18 @@ class Operation:
     module: str
     raw: Json = field(repr=False)
     parameters: tuple[Json, ...] = field(repr=False)
+    asked: Mapping[str, tuple[frozenset[str], ...]] = field(default_factory=dict, repr=False)
+    schemes: frozenset[str] = frozenset()
 
     @property
     def pointer(self) -> str:
         """The JSON pointer (RFC 6901) of this operation in the document."""
         return f"/paths/{self.path.replace('~', '~0').replace('/', '~1')}/{self.method}"
+
+    @property
+    def scope(self) -> str:
+        """The group of operations a key must be good for; an operation shared by systems names it in `x-scope`."""
+        return str(self.raw.get("x-scope", self.tag))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +108,10 @@ class Index:
         return Match(node.methods, dict(zip(names, values, strict=True)))
 
     def nearest(self, path: str) -> str:
-        """The dialect every operation speaks below the longest documented run of leading segments, else the root's."""
+        """The dialect all operations refuse in below the longest documented run of segments.
+
+        Where they differ, the one `x-nearest` names for the path's beginning, else the root's.
+        """
         node = self._root
         for segment in _decoded(path, "replace"):
             following = node.children.get(segment) or (node.parameter if segment else None)
@@ -106,7 +119,11 @@ class Index:
                 break
             node = following
         spoken = _dialects(node)
-        return spoken.pop() if len(spoken) == 1 else str(self.document["x-dialect"])
+        ways = {self.document["x-dialects"][dialect]["errors"] for dialect in spoken}
+        if len(ways) == 1:
+            return min(spoken)
+        named = (d for start, d in self.document.get("x-nearest", {}).items() if path.startswith(start))
+        return str(next(named, self.document["x-dialect"]))
 
 
 def _operation(
@@ -119,6 +136,8 @@ def _operation(
     dialect = dialect_of(document, raw)
     if dialect not in document["x-dialects"]:
         raise SpecError(f"{raw['operationId']} speaks {dialect}, which x-dialects does not define")
+    security = tuple({s: frozenset(roles) for s, roles in r.items()} for r in raw["security"])
+    schemes = frozenset(scheme for requirement in security for scheme in requirement)
     return Operation(
         id=raw["operationId"],
         method=method,
@@ -128,10 +147,12 @@ def _operation(
         dialect=dialect,
         plane=raw.get("x-plane", "sync"),
         limit=raw.get("x-limit", ""),
-        security=tuple({s: frozenset(roles) for s, roles in r.items()} for r in raw["security"]),
+        security=security,
         module=f"{handlers}.{systems[tag]}.{tag}",
         raw=raw,
         parameters=tuple(_parameters(document, path, raw)),
+        asked={scheme: tuple(r[scheme] for r in security if scheme in r) for scheme in schemes},
+        schemes=schemes,
     )
 
 

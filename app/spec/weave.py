@@ -9,7 +9,9 @@ from typing import Any
 Json = dict[str, Any]
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 AUTHORED = {
+    "Unauthorized": "401",
     "PaymentRequired": "402",
+    "Forbidden": "403",
     "NotFound": "404",
     "Conflict": "409",
     "Gone": "410",
@@ -132,6 +134,8 @@ def _refusal(document: Json, dialect: str, status: str) -> Json:
 
 def _header_refs(manners: Json) -> Json:
     names = COMMON | {name: name.replace("-", "") for name in manners["headers"]}
+    if other := manners.get("request_id"):
+        names[other] = "RequestId"
     return {name: {"$ref": f"#/components/headers/{component}"} for name, component in names.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -21,6 +22,18 @@ STACKFLOW_CODES = {
     "unavailable": "SERVICE_UNAVAILABLE",
     "conflict": "DUPLICATE_RECORD",
 }
+# How a form of the token endpoint is refused (RFC 6749 §5.2), by status.
+OAUTH_CODES = {
+    400: "invalid_request",
+    401: "invalid_client",
+    413: "invalid_request",
+    415: "invalid_request",
+    429: "temporarily_unavailable",
+    500: "server_error",
+    503: "temporarily_unavailable",
+}
+UNSAYABLE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
+COUNTS = frozenset({"minItems", "maxItems"})
 OPENAI_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -33,6 +46,18 @@ OPENAI_TYPES = {
     422: "invalid_request_error",
     429: "rate_limit_error",
 }
+# By Anthropic's documentation of errors; other 4xx are invalid requests, other 5xx failures of the API.
+ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+SERVERS_FAULT = 500
 MALFORMED = frozenset({"malformed_json", "validation_failed"})
 
 
@@ -57,6 +82,15 @@ def openai(problem: Problem, request_id: str) -> Json:
     return body
 
 
+def anthropic(problem: Problem, request_id: str) -> Json:
+    """The gateway's Messages: what official Anthropic SDKs read."""
+    kind = ANTHROPIC_TYPES.get(
+        problem.status, "invalid_request_error" if problem.status < SERVERS_FAULT else "api_error"
+    )
+    said = {"type": kind, "message": _sentence(problem)}
+    return {"type": "error", "error": said, "request_id": request_id}
+
+
 def flat(problem: Problem, _request_id: str) -> Json:
     """Stout: status, its phrase, and each failed field in Zod's words."""
     body: Json = {"statusCode": problem.status, "error": HTTPStatus(problem.status).phrase, "message": problem.message}
@@ -78,14 +112,40 @@ def detail(problem: Problem, _request_id: str) -> Json:
 def record(problem: Problem, request_id: str) -> Json:
     """StackFlow: flat, with a machine code, the request id and the time."""
     code = STACKFLOW_CODES.get(problem.code, problem.code.upper())
+    if any(i.path == ("body", "records") and i.rule in COUNTS for i in problem.issues):
+        code = "BULK_LIMIT_EXCEEDED"
     listed = [{"field": wording.dotted(i.path[1:]), "message": wording.plain(i)} for i in problem.issues]
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     body: Json = {"error": problem.message, "code": code, "requestId": request_id, "timestamp": stamp}
     return body | ({"details": listed} if listed else {})
 
 
+def oauth(problem: Problem, _request_id: str) -> Json:
+    """The token endpoint: two fields that every OAuth client reads (RFC 6749 §5.2)."""
+    unknown = any(i.path == ("body", "grant_type") and i.rule in {"const", "enum"} for i in problem.issues)
+    code = "unsupported_grant_type" if unknown else OAUTH_CODES.get(problem.status, "invalid_request")
+    return {"error": code, "error_description": UNSAYABLE.sub("'", _sentence(problem))}
+
+
+def flat_detail(problem: Problem, request_id: str) -> Json:
+    """Stout and Outsend at once: their fields do not meet."""
+    return detail(problem, request_id) | flat(problem, request_id)
+
+
+def nested_detail(problem: Problem, request_id: str) -> Json:
+    """Stockyard and Outsend at once: their fields do not meet."""
+    return detail(problem, request_id) | nested(problem, request_id)
+
+
+def nested_flat_detail(problem: Problem, request_id: str) -> Json:
+    """Three at once. `error` is Stockyard's object; Stout's clients show `message` before they look at it."""
+    return flat_detail(problem, request_id) | nested(problem, request_id)
+
+
 Renderer = Callable[[Problem, str], Json]
-ENVELOPES: Mapping[str, Renderer] = {f.__name__: f for f in (nested, openai, flat, detail, record)}
+SINGLE = (nested, openai, anthropic, flat, detail, record, oauth)
+MERGED = (flat_detail, nested_detail, nested_flat_detail)
+ENVELOPES: Mapping[str, Renderer] = {f.__name__: f for f in (*SINGLE, *MERGED)}
 
 
 def _sentence(problem: Problem) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -12,9 +11,7 @@ from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage, Storage
 
 from app.problems import Problem
-
-# Counts a hit under a key in a window of so many seconds: the hits so far, and when the window ends (epoch seconds).
-Count = Callable[[str, int], tuple[int, float]]
+from app.wire.ahead import Ahead, Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +52,30 @@ class Limits:
         self._storage = storage or MemoryStorage()
         self.local = isinstance(self._storage, MemoryStorage)
         self._count: Count = getattr(self._storage, "count", None) or self._count_in_two
+        self._ahead = Ahead(self._count, self._look)
 
     async def hit(self, rule: Rule, *key: str) -> Rate:
         """Count one hit; the tightest of the rule's amounts, with `allowed` false when one is spent."""
-        return await self._run(self._hit, rule, key)
+        return min([_rate(i, *await self._hit(i, i.key_for(*key))) for i in rule.items], key=_tightness)
 
     async def peek(self, rule: Rule, *key: str) -> Rate:
         """The same without counting: `allowed` is whether one more would be."""
-        return await self._run(self._peek, rule, key)
+        return min([_rate(i, *await self._peek(i.key_for(*key)), coming=1) for i in rule.items], key=_tightness)
 
-    async def _run(self, count: Callable[[Rule, tuple[str, ...]], Rate], rule: Rule, key: tuple[str, ...]) -> Rate:
+    async def _hit(self, item: RateLimitItem, key: str) -> tuple[int, float]:
         """Memory answers at once; a shared store may wait, and must not make the event loop wait with it."""
-        return count(rule, key) if self.local else await asyncio.to_thread(count, rule, key)
+        if self.local:
+            return self._count(key, item.get_expiry(), 1)
+        return await self._ahead.count(key, item.get_expiry(), item.amount)
 
-    def _hit(self, rule: Rule, key: tuple[str, ...]) -> Rate:
-        return min((_rate(i, *self._count(i.key_for(*key), i.get_expiry())) for i in rule.items), key=_tightness)
-
-    def _peek(self, rule: Rule, key: tuple[str, ...]) -> Rate:
-        return min((_rate(i, *self._look(i.key_for(*key)), coming=1) for i in rule.items), key=_tightness)
+    async def _peek(self, key: str) -> tuple[int, float]:
+        return self._look(key) if self.local else await self._ahead.look(key)
 
     def _look(self, key: str) -> tuple[int, float]:
         return self._storage.get(key), self._storage.get_expiry(key)
 
-    def _count_in_two(self, key: str, expiry: int) -> tuple[int, float]:
-        return self._storage.incr(key, expiry), self._storage.get_expiry(key)
+    def _count_in_two(self, key: str, expiry: int, amount: int) -> tuple[int, float]:
+        return self._storage.incr(key, expiry, amount), self._storage.get_expiry(key)
 
 
 def _rate(item: RateLimitItem, hits: int, reset: float, coming: int = 0) -> Rate:

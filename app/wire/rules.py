@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from app.spec.operations import Index, Operation
@@ -13,11 +14,13 @@ from app.wire.validators import Body, Parameters, registry
 class Rules:
     """Parameters and body of one operation."""
 
-    def __init__(self, operation: Operation, known: Any, max_body: int) -> None:
-        strict = operation.dialect != "gateway"  # it passes on what it does not know
+    def __init__(self, operation: Operation, known: Any, manners: Mapping[str, Any]) -> None:
+        strict = not manners.get("forwards")  # it passes on what it does not know
         self.parameters = Parameters(operation, known, strict=strict)
-        self.body = Body(operation, known, strict=strict) if "requestBody" in operation.raw else None
-        self.max_body = max_body
+        # A body that is streamed is read by its handler, piece by piece; it is no JSON to be checked here.
+        read = "requestBody" in operation.raw and operation.raw.get("x-body") != "stream"
+        self.body = Body(operation, known, strict=strict) if read else None
+        self.max_body = int(manners["body"])
 
     def read_parameters(self, call: Call) -> None:
         """Put decoded path, query and headers into the call; Problem with every issue."""
@@ -33,5 +36,5 @@ class Rules:
 def compile_rules(index: Index) -> dict[str, Rules]:
     """Every operation's rules by its id, compiled at start so that no request pays for it."""
     known = registry(index.document)
-    sizes = {name: int(raw["body"]) for name, raw in index.document["x-dialects"].items()}
-    return {o.id: Rules(o, known, sizes[o.dialect]) for o in index.by_id.values()}
+    manners = index.document["x-dialects"]
+    return {o.id: Rules(o, known, manners[o.dialect]) for o in index.by_id.values()}

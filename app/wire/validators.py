@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -13,6 +14,7 @@ import jsonschema_rs
 import orjson
 
 from app.problems import Issue, Problem, invalid, malformed
+from app.security.ssh_keys import is_public_key
 from app.spec.operations import Operation, argument
 
 Json = dict[str, Any]
@@ -28,12 +30,23 @@ JSON_TYPES: Mapping[type, str] = {
     dict: "object",
     type(None): "null",
 }
+ALTERNATIVES = frozenset({"oneOf", "anyOf"})
 UNKNOWN_FIELDS = frozenset({"additionalProperties", "unevaluatedProperties"})
 # A refusal must stay small whatever was sent: so many issues, and so much of a name the caller chose.
 MOST_ISSUES = 100
+MOST_FIELDS = 100
 LONGEST_NAME = 100
 EXACT = 2**53
+FORM = "application/x-www-form-urlencoded"
 PLACES = ("path", "query", "header")
+
+
+# Formats of our own that the document names, beside those of JSON Schema.
+FORMATS: dict[str, Callable[..., bool]] = {
+    "ssh-public-key": is_public_key,
+    # Text of any length that a database can keep: as a pattern it costs the readers of a document dearly.
+    "text": lambda text: "\0" not in text,
+}
 
 
 def registry(document: Json) -> jsonschema_rs.Registry:
@@ -44,7 +57,11 @@ def registry(document: Json) -> jsonschema_rs.Registry:
 def compiled(schema: Json, known: jsonschema_rs.Registry) -> jsonschema_rs.Validator:
     """A 2020-12 validator that resolves references in the document and matches patterns in linear time."""
     return jsonschema_rs.Draft202012Validator(
-        _absolute(schema), registry=known, validate_formats=True, pattern_options=jsonschema_rs.RegexOptions()
+        _absolute(schema),
+        registry=known,
+        validate_formats=True,
+        formats=FORMATS,
+        pattern_options=jsonschema_rs.RegexOptions(),
     )
 
 
@@ -68,8 +85,29 @@ def _read(error: jsonschema_rs.ValidationError, start: tuple[str | int, ...]) ->
         yield Issue((*path, kind.property), "required")
     elif kind.name in UNKNOWN_FIELDS:
         yield from (Issue((*path, _shown(name)), "additionalProperties") for name in kind.unexpected)
+    elif missing := _first_alternative(kind):
+        yield Issue((*path, missing), "required")
+    elif apt := _apt_alternative(error):
+        yield from (issue for inner in apt for issue in _read(inner, start))
     else:
         yield Issue(path, kind.name, kind.value, JSON_TYPES.get(type(error.instance), ""))
+
+
+def _first_alternative(kind: Any) -> str | None:
+    """The field to name where one of several is required and none was sent: the first the document offers."""
+    branches = getattr(kind, "context", None) if kind.name in ALTERNATIVES else None
+    if not branches or not all(len(b) == 1 and b[0].kind.name == "required" for b in branches):
+        return None
+    return str(branches[0][0].kind.property)
+
+
+def _apt_alternative(error: jsonschema_rs.ValidationError) -> list[jsonschema_rs.ValidationError]:
+    """What is wrong by the one alternative that is of the value's type; nothing when none or several are."""
+    kind: Any = error.kind
+    depth = len(error.instance_path)
+    branches = getattr(kind, "context", None) if kind.name in ALTERNATIVES else None
+    apt = [b for b in branches or () if not any(e.kind.name == "type" and len(e.instance_path) == depth for e in b)]
+    return apt[0] if len(apt) == 1 else []
 
 
 def _shown(part: str | int) -> str | int:
@@ -92,6 +130,19 @@ def _why_not_json(raw: bytes, error: orjson.JSONDecodeError) -> str:
     return f"The body is not valid JSON (line {error.lineno}, column {error.colno})" if raw else "The body is empty"
 
 
+def parse_form(raw: bytes) -> dict[str, str]:
+    """The fields of a form (`application/x-www-form-urlencoded`), each sent once; one without a value was not sent."""
+    try:
+        fields = parse_qsl(raw.decode("ascii"), errors="strict", max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise malformed("The body is not a form of percent-encoded UTF-8") from None
+    form = dict(fields)
+    if len(form) < len(fields):
+        times = Counter(name for name, _ in fields)
+        raise invalid(*(Issue(("body", _shown(name)), "repeated") for name in form if times[name] > 1))
+    return form
+
+
 def integral(value: Any) -> Any:
     """The value with every whole float as an integer: `5.0` is an integer to JSON Schema, so handlers get one."""
     if isinstance(value, float):
@@ -112,7 +163,7 @@ class Body:
 
     def media_type(self, content_type: str) -> str:
         """The media type without parameters, checked: 415 when the operation does not read it."""
-        media = content_type.partition(";")[0].strip().lower() or "application/json"
+        media = content_type.partition(";")[0].strip().lower() or next(iter(self.validators))
         if media not in self.validators:
             accepted = ", ".join(self.validators)
             raise Problem(415, f"Send the body as {accepted}, not {media[:80]}", headers={"accept": accepted})
@@ -125,7 +176,7 @@ class Body:
         media = self.media_type(content_type)
         validator = self.validators[media]
         try:
-            value = self._parse(raw)
+            value = parse_form(raw) if media == FORM else self._parse(raw)
             valid = validator.is_valid(value)
         except (RecursionError, ValueError):  # what a validator raises for a value nested beyond its stack
             raise malformed("The body is nested too deeply") from None

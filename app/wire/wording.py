@@ -27,6 +27,8 @@ PLAIN: Mapping[str, str] = {
     "uniqueItems": "must not repeat an item",
     "pattern": "has a character or form that is not allowed",
     "format": "must be a valid {0}",
+    "repeated": "must not be sent twice",
+    "future": "must be to come",
 }
 ZOD: Mapping[str, str] = {
     "required": "Required",
@@ -51,6 +53,8 @@ FORMAT_NAMES = {"date-time": "datetime", "uri": "url"}
 
 def plain(issue: Issue) -> str:
     """A predicate that reads after the field's name: "must be at most 100"."""
+    if issue.expected in (["null"], None) and issue.rule in {"type", "const"}:
+        return "is not offered here: leave it out"
     return PLAIN.get(issue.rule, "does not have one of the allowed forms").format(_told(issue.expected, " or "))
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from app.http import Answer, caller, created, page
-from app.problems import Problem, forbidden, unauthorized
+from app.problems import Problem, forbidden
 from app.runtime import runtime
 from app.services import accounts, provider_keys, user_usage
 from app.services.accounts import Issued, Terms
@@ -18,33 +18,10 @@ from models.identity import ApiKey, ProviderKey, User
 from models.views.auth import ApiKeyView, ProviderKeyView, UserView
 
 Json = dict[str, Any]
-OPEN_TIERS = frozenset({"free", "community"})
-INVITE_ONLY = "Sign-up is by invitation: ask an operator for an account, who makes it at POST /api/auth/users"
-USAGE = (
-    "Keep the key, it is shown this once. Send it as a bearer token, to this server's own address: "
-    'curl "$YARDMASTER_URL/v1/chat/completions" -H "Authorization: Bearer $YARDMASTER_KEY" '
-    """-H "Content-Type: application/json" -d '{"model": "sandbox", "messages": [{"role": "user", "content": "Hi"}]}'"""
-)
 
 show_user = UserView().dump
 show_key = ApiKeyView().dump
 show_provider = ProviderKeyView().dump
-
-
-def sign_up_user(body: Json) -> Answer:
-    """Make an account with a first key; anybody may where sign-up is open, else operators only."""
-    plan = body.get("plan", "free")
-    if not caller().is_admin:
-        _admit_stranger(plan)
-    user, issued = accounts.add_user(body["email"], runtime().secrets, name=body.get("name"), tier=plan)
-    return created({"user": show_user(user), "api_key": _told(issued), "usage": USAGE}, f"/api/auth/users/{user.id}")
-
-
-def get_me() -> Json:
-    """The caller and the providers they brought keys for."""
-    user = accounts.get_user(_me())
-    listed = page(_providers(user.id), limit=provider_keys.MAX_PROVIDERS)
-    return {"user": show_user(user), "providers": listed["providers"]}
 
 
 def list_my_keys(**window: Any) -> Json:
@@ -153,13 +130,6 @@ def _me() -> int:
     if user_id is None:
         raise forbidden("This key belongs to no user")
     return user_id
-
-
-def _admit_stranger(plan: str) -> None:
-    if runtime().settings.signup != "open":
-        raise unauthorized(INVITE_ONLY)
-    if plan not in OPEN_TIERS:
-        raise forbidden(f"Only an operator can put an account on {plan}; sign up without a plan")
 
 
 def _keys(user_id: int) -> Listing:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from app.problems import unauthorized
+from app.observe import exposition
+from app.problems import Problem, forbidden, unauthorized
 from app.runtime import runtime
 from app.services import documentation, status, system
 from app.services.documentation import Text
+from app.settings import is_loopback
 from app.wire.call import Call
 from app.wire.replies import RawHeaders, Reply, json_reply
 
@@ -18,6 +20,7 @@ SAFE: RawHeaders = [
     (b"content-security-policy", documentation.POLICY.encode()),
     (b"referrer-policy", b"no-referrer"),
 ]
+PROXIED = frozenset({"forwarded", "via", "x-forwarded-for", "x-real-ip", "x-forwarded-host"})
 APPS = (
     ("proxy", "The model gateway: its modules, providers and routes."),
     ("observe", "Traces, costs and live traffic of the gateway."),
@@ -37,6 +40,29 @@ async def get_api_health(_call: Call) -> Reply:
 async def get_status(_call: Call) -> Reply:
     """Tell how the server is."""
     return json_reply(await asyncio.to_thread(status.report, runtime()), headers=[NO_CACHE])
+
+
+async def get_metrics(call: Call) -> Reply:
+    """What all workers counted."""
+    _refuse_strangers(call)
+    families = await runtime().metrics.families()
+    open_metrics = exposition.wants_open(call.headers.get("accept", ""))
+    media_type = exposition.OPEN if open_metrics else exposition.PLAIN
+    body = await asyncio.to_thread(exposition.render, families, open_metrics=open_metrics)
+    return Reply(200, [(b"content-type", media_type.encode()), NO_CACHE, (b"vary", b"Accept")], body)
+
+
+def _refuse_strangers(call: Call) -> None:
+    """Whoever the setting does not let in; a proxy on this machine passes on requests from anywhere."""
+    wanted = runtime().settings.metrics
+    if wanted == "off":
+        raise Problem(404, "The metrics are switched off")
+    local = wanted == "local" and is_loopback(call.client) and not PROXIED & call.headers.keys()
+    if call.principal.is_admin or wanted == "public" or local:
+        return
+    if call.principal.kind == "anonymous":
+        raise unauthorized("The metrics are for operators. Send a key as Authorization: Bearer sy_admin_...")
+    raise forbidden("The metrics are for operators")
 
 
 async def list_apps(_call: Call) -> Reply:

@@ -1,41 +1,47 @@
-"""Migrations of the database, applied in order by `yardmaster migrate` and at the start of the server."""
+"""Migrations of the database, applied in order by `yardmaster migrate` and at the start of the server.
+
+Alembic is loaded only where there is something to apply: an up-to-date server starts without it.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect, text
 
 HERE = Path(__file__).parent
 
 
-def configured(engine: Engine | None = None) -> Config:
-    """Alembic's configuration, without a file to keep."""
-    config = Config()
-    config.set_main_option("script_location", str(HERE))
-    config.attributes["engine"] = engine
-    return config
+class MigrationError(Exception):
+    """The database is at a revision that this code does not know."""
 
 
 def upgrade(engine: Engine) -> list[str]:
-    """Bring the database to the newest revision; the revisions applied. Safe to run from several processes."""
-    before = applied(engine)
-    command.upgrade(configured(engine), "head")
-    script = ScriptDirectory.from_config(configured())
-    known = [r.revision for r in script.walk_revisions()][::-1]
+    """Bring the database to the newest revision; the revisions applied. Safe to run from several processes.
+
+    MigrationError when another version of this code made the database.
+    """
+    before, known = applied(engine), revisions()
+    if before == known[-1]:
+        return []
+    import_module("models.migrations.applying").apply(engine)
     return known[known.index(before) + 1 :] if before else known
+
+
+def revisions() -> list[str]:
+    """All revisions, oldest first: each file of `versions` begins with its own."""
+    return sorted(file.name.partition("_")[0] for file in (HERE / "versions").glob("[0-9]*.py"))
 
 
 def applied(engine: Engine) -> str | None:
     """The revision the database is at."""
+    if not inspect(engine).has_table("alembic_version"):
+        return None
     with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def pending(engine: Engine) -> bool:
     """Whether the database is behind this code."""
-    return applied(engine) != ScriptDirectory.from_config(configured()).get_current_head()
+    return applied(engine) != revisions()[-1]

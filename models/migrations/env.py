@@ -5,20 +5,73 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, text
 
-from models import gateway, identity, limits, traces
+from models import (
+    answers,
+    audit,
+    box_jobs,
+    boxes,
+    chat,
+    desk,
+    engine,
+    gateway,
+    guardrails,
+    idempotency,
+    identity,
+    limits,
+    mail,
+    observing,
+    orgs,
+    row_jobs,
+    sessions,
+    traces,
+    trust,
+    webhooks,
+)
 from models.base import WRITE, Base
 
 LOCK = 7_201_914
-MODELS = (gateway, identity, limits, traces)
+MODELS = (
+    answers,
+    audit,
+    box_jobs,
+    boxes,
+    chat,
+    desk,
+    engine,
+    gateway,
+    guardrails,
+    idempotency,
+    identity,
+    limits,
+    mail,
+    observing,
+    orgs,
+    row_jobs,
+    sessions,
+    traces,
+    trust,
+    webhooks,
+)
 
 
 def run() -> None:
     """Migrate over the engine the caller gave."""
-    engine = context.config.attributes["engine"]
-    with engine.connect() as connection:
+    opened = context.config.attributes["engine"]
+    with opened.connect() as connection:
         bound = connection.execution_options(**{WRITE: True})
-        with bound.begin():
-            _migrate(bound)
+        _enforce_foreign_keys(bound, "OFF")
+        try:
+            with bound.begin():
+                _migrate(bound)
+        finally:
+            _enforce_foreign_keys(bound, "ON")
+
+
+def _enforce_foreign_keys(connection: Connection, state: str) -> None:
+    """SQLite rebuilds a table to alter it; with foreign keys on, dropping the old one deletes what refers to it."""
+    raw = connection.connection.dbapi_connection
+    if connection.dialect.name == "sqlite" and raw is not None:
+        raw.execute(f"PRAGMA foreign_keys={state}")
 
 
 def _migrate(connection: Connection) -> None:

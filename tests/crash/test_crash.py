@@ -19,11 +19,11 @@ import requests
 from sqlalchemy import Engine, text
 
 from models.base import connect
-from support.databases import POSTGRES, empty_database
+from support.deaths import alive, children
 from support.servers import Server, running
 
 ROUNDS = 20
-CALLERS = 6
+CALLERS = 4
 KEY = "sy_admin_" + "k" * 43
 BODY = {"model": "sandbox", "messages": [{"role": "user", "content": "Tell me of crashes"}]}
 
@@ -74,25 +74,11 @@ def loading(load: Load) -> Iterator[None]:
             thread.join()
 
 
-def children(pid: int) -> list[int]:
-    """The processes that one started and that still live."""
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    found = [int(child) for child in path.read_text().split()] if path.exists() else []
-    return [child for child in found if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes()]
-
-
 def family(server: Server) -> tuple[int, int, int]:
     """The top process, the one that runs the workers, and the worker."""
     (master,) = children(server.pid)
     (worker,) = children(master)
     return server.pid, master, worker
-
-
-def alive(pid: int) -> bool:
-    """Whether the process runs; a zombie does not."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 def until(true: Callable[[], Any], what: str, within: float = 20.0) -> Any:
@@ -149,18 +135,6 @@ def _ended(server: Server, members: tuple[int, ...]) -> bool:
 
 
 CRASHES = (crash_worker, crash_master, crash_top, crash_all)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A database of this test alone; empty: SQLite in the data directory."""
-    if request.param == "sqlite":
-        yield ""
-        return
-    if not os.environ.get(POSTGRES):
-        pytest.skip(f"{POSTGRES} names no server")
-    with empty_database() as url:
-        yield url.render_as_string(hide_password=False)
 
 
 @pytest.mark.crash

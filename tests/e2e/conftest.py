@@ -11,7 +11,7 @@ import pytest
 from gateway.upstream import Upstream, provider
 from support.servers import Server, running
 
-PROVIDERS = ("openai", "groq")
+PROVIDERS = ("openai", "groq", "anthropic")
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def yard(upstream_process: Upstream, tmp_path_factory: pytest.TempPathFactory) -
     folder: Path = tmp_path_factory.mktemp("yard")
     variables = upstream_process.environment(*PROVIDERS, timeout=2)
     with running(folder) as start:
-        yield start(rate_limits="off", variables=variables)
+        yield start(rate_limits="off", variables=variables, preloaded=False)
 
 
 @pytest.fixture

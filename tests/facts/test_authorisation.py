@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,58 +13,39 @@ from sqlalchemy import Engine, event, select
 import app.security
 from app.security.keys import fingerprint, legacy_fingerprint, mint
 from app.security.scopes import covers
-from app.services import accounts
-from app.services.accounts import Terms
 from app.spec.operations import Operation
-from models.base import Base, now, transaction
-from models.identity import User
+from models.base import Base
 from support.asking import Asked, ask
 from support.callers import Client
+from support.credentials import CARRIED_BY, KINDS, Kind, Wallet
 
 ALLOWED = 0
-PROVIDER_KEY = "sk-proj-0123456789abcdefghijABCDEFGHIJ"
-NARROWED = "observe:read"
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of credential: the security scheme it is one of, and the role it has; no scheme when it is none at all."""
-
-    scheme: str = ""
-    role: str = ""
-    scopes: frozenset[str] = frozenset({"*"})
-    valid: bool = True
-
-
-KINDS = {
-    "none": Kind(),
-    "garbage bearer": Kind("sy_key", valid=False),
-    "malformed header": Kind("sy_key", valid=False),
-    "unknown key": Kind("sy_key", valid=False),
-    "unknown admin key": Kind("sy_admin_header", valid=False),
-    "revoked key": Kind("sy_key", valid=False),
-    "expired key": Kind("sy_key", valid=False),
-    "user key": Kind("sy_key", "user"),
-    "another user's key": Kind("sy_key", "user"),
-    "narrowed user key": Kind("sy_key", "user", frozenset({NARROWED})),
-    "user key as admin": Kind("sy_admin_header", "user"),
-    "admin key": Kind("sy_key", "admin"),
-    "admin key as admin": Kind("sy_admin_header", "admin"),
-    "provider key": Kind("provider_key"),
-}
+READS = frozenset({"get", "head"})
+# Whoever is signed in proves once more who they are; the harmless body does not.
+ASKS_FOR_THE_PASSWORD = frozenset({"change_password", "disable_mfa"})
 
 
 def expected(operation: Operation, kind: Kind) -> int:
-    """401, 403 or ALLOWED, by the document alone."""
-    if not operation.security:
-        return ALLOWED
-    if not kind.scheme:
-        return ALLOWED if {} in operation.security else 401
-    takers = [r[kind.scheme] for r in operation.security if kind.scheme in r]
-    if not kind.valid or (kind.scheme == "provider_key" and not takers):
+    """401, 403, 404 (an org of others) or ALLOWED, by the document alone."""
+    taken = {scheme for requirement in operation.security for scheme in requirement}
+    if not any(CARRIED_BY[scheme] == CARRIED_BY.get(kind.scheme) for scheme in taken):
+        return ALLOWED if not operation.security or {} in operation.security else 401
+    if kind.foreign and operation.method not in READS:
+        return 403
+    if not kind.valid or kind.scheme not in taken:
         return 401
-    admitted = any(not roles or kind.role in roles for roles in takers)
-    return ALLOWED if admitted and covers(kind.scopes, operation.tag, operation.method) else 403
+    return _by_roles(operation, kind)
+
+
+def _by_roles(operation: Operation, kind: Kind) -> int:
+    held = kind.roles
+    if kind.scheme == "stout_bearer" and "{orgId}" in operation.path:
+        if not kind.org_role:
+            return 404
+        held |= {kind.org_role}
+    asked = [r[kind.scheme] for r in operation.security if kind.scheme in r]
+    admitted = any(not roles or held & roles for roles in asked)
+    return ALLOWED if admitted and covers(kind.scopes, operation.scope, operation.method) else 403
 
 
 @pytest.fixture(autouse=True)
@@ -76,35 +55,9 @@ def _no_vendor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def credentials(client: Client) -> dict[str, dict[str, str]]:
-    """The headers of each kind of credential."""
-    keys = _made(client)
-    bearers = {
-        "garbage bearer": "garbage",
-        "unknown key": mint("user"),
-        "user key": client.user.headers["authorization"].removeprefix("Bearer "),
-        "admin key": client.admin.headers["authorization"].removeprefix("Bearer "),
-        "provider key": PROVIDER_KEY,
-    }
-    held = {name: {"authorization": f"Bearer {key}"} for name, key in (bearers | keys).items()}
-    in_header = {"unknown admin key": mint("admin"), "user key as admin": bearers["user key"]}
-    in_header["admin key as admin"] = bearers["admin key"]
-    held |= {name: {"x-admin-key": key} for name, key in in_header.items()}
-    return held | {"none": {}, "malformed header": {"authorization": bearers["admin key"]}}
-
-
-def _made(client: Client) -> dict[str, str]:
-    """The kinds of key that must be stored first."""
-    runtime = client.application.runtime
-    with transaction(runtime.engine) as session:
-        first = session.scalars(select(User.id)).one()
-        _, another = accounts.add_user("another@localhost.example", runtime.secrets)
-        revoked = accounts.add_key(first, Terms("revoked"), runtime.secrets)
-        accounts.revoke_key(first, revoked.row.id)
-        expired = accounts.add_key(first, Terms("old", expires_at=now() - timedelta(seconds=1)), runtime.secrets)
-        narrowed = accounts.add_key(first, Terms("narrow", scopes=NARROWED), runtime.secrets)
-    made = {"another user's key": another, "revoked key": revoked, "expired key": expired}
-    return {name: issued.key for name, issued in (made | {"narrowed user key": narrowed}).items()}
+def wallet(client: Client) -> Wallet:
+    """Credentials of every kind."""
+    return Wallet(client)
 
 
 def in_order(operations: Iterable[Operation]) -> list[Operation]:
@@ -113,17 +66,18 @@ def in_order(operations: Iterable[Operation]) -> list[Operation]:
     return sorted(operations, key=lambda o: (ranks.get(o.method, 1), o.id))
 
 
-def asked_of(client: Client, operation: Operation, headers: dict[str, str]) -> Asked:
+def asked_of(client: Client, operation: Operation, headers: dict[str, str], known: dict[str, str]) -> Asked:
     """The answer to this credential, in the loop the application lives in."""
     portal = client._client.portal
     assert portal is not None
-    return portal.call(ask, client.application, operation, headers)
+    return portal.call(ask, client.application, operation, headers, known)
 
 
 def wrong(operation: Operation, wanted: int, answer: Asked) -> str:
     """What is wrong with an answer; empty when nothing is."""
     if wanted == ALLOWED:
-        said_itself = not operation.security and str(answer.status) in operation.raw["responses"]
+        said_itself = operation.id in ASKS_FOR_THE_PASSWORD or not operation.security
+        said_itself = said_itself and str(answer.status) in operation.raw["responses"]
         return "refused" if answer.status in {401, 403} and not said_itself else ""
     if answer.status != wanted:
         return f"{answer.status} instead of {wanted}"
@@ -133,15 +87,15 @@ def wrong(operation: Operation, wanted: int, answer: Asked) -> str:
 
 @pytest.mark.settings(signup="open")
 @pytest.mark.parametrize("name", KINDS)
-def test_every_operation_admits_whom_the_document_admits(
-    client: Client, credentials: dict[str, dict[str, str]], name: str
-) -> None:
+def test_every_operation_admits_whom_the_document_admits(client: Client, wallet: Wallet, name: str) -> None:
     """One operation that forgot to ask is all it takes; none is left out."""
     operations = client.application.runtime.index.by_id
-    found = {}
+    found, held = {}, wallet.headers(name)
     for operation in in_order(operations.values()):
-        answer = asked_of(client, operation, credentials[name])
-        found[operation.id] = wrong(operation, expected(operation, KINDS[name]), answer)
+        answer, verdict = asked_of(client, operation, held, wallet.path), expected(operation, KINDS[name])
+        found[operation.id] = wrong(operation, verdict, answer)
+        if verdict == ALLOWED and operation.method not in READS:  # it may have ended the credential
+            held = wallet.headers(name)
     assert not {id_: fault for id_, fault in found.items() if fault}
     documented = client.application.runtime.index.document["paths"].values()
     assert len(found) == sum(1 for item in documented for value in item.values() if "operationId" in value)
@@ -158,9 +112,11 @@ def test_the_table_has_every_verdict(client: Client) -> None:
     """A table that says the same of everything proves nothing."""
     operations = client.application.runtime.index.by_id.values()
     verdicts = {name: {expected(o, kind) for o in operations} for name, kind in KINDS.items()}
-    assert verdicts["user key"] == {ALLOWED, 403}
-    assert verdicts["admin key"] == {ALLOWED, 403}
+    assert verdicts["user key"] == {ALLOWED, 401, 403}
+    assert verdicts["admin key"] == {ALLOWED, 401, 403}
     assert verdicts["provider key"] == verdicts["revoked key"] == {ALLOWED, 401}
+    assert verdicts["session on another's page"] == {ALLOWED, 401, 403}
+    assert verdicts["desk viewer"] == {ALLOWED, 401, 403}
 
 
 def test_a_key_is_looked_up_by_its_hash_alone(client: Client) -> None:
@@ -188,12 +144,13 @@ def stored(engine: Engine) -> str:
         return str([connection.execute(select(table)).all() for table in Base.metadata.sorted_tables])
 
 
-def test_no_key_is_stored(client: Client, credentials: dict[str, dict[str, str]]) -> None:
+def test_no_credential_is_stored(client: Client, wallet: Wallet) -> None:
     """Whoever reads the database, or a backup of it, can call nothing."""
-    for headers in credentials.values():
+    sent = [wallet.headers(name) for name in KINDS]
+    for headers in sent:
         client.bearing(**headers).get("/api/auth/me")
     whole = stored(client.application.runtime.engine)
-    secrets = {value.removeprefix("Bearer ") for headers in credentials.values() for value in headers.values()}
+    secrets = {v.removeprefix("Bearer ").rpartition("=")[2] for h in sent for k, v in h.items() if k != "origin"}
     assert "another@localhost.example" in whole
     assert not [secret for secret in secrets if secret != "garbage" and secret in whole]
 

@@ -13,11 +13,15 @@ from hypothesis import strategies as st
 from app.gateway.chain import ORDER, STATS
 from app.gateway.config import Config
 from app.gateway.modules.catalogue import CATALOGUE
+from app.gateway.modules.registry import LEAVING, MAKERS, OUTGOING, RULES
 from app.gateway.providers import builtin_rules, provider_for_model
+from app.services.observing.figures import SHOWN
+from app.services.observing.switched import OBSERVERS
 from app.spec.join import bundle
 from support.callers import Client
 
 QUESTION = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
+PARTS = ("before", "request", "texts", "arguments", "vectors", "holds", "fits", "heard", "settlers")
 PREFIXES = [glob.replace("*", "") for glob, _ in builtin_rules()]
 MODELS = st.text(max_size=20) | st.lists(st.sampled_from([*PREFIXES, "/", "x", "-"]), max_size=4).map("".join)
 
@@ -42,9 +46,30 @@ def test_modules_act_in_the_order_the_chain_says(client: Client, monkeypatch: py
     gateway, seen = client.application.runtime.gateway, []
     find = gateway.prices.find
     monkeypatch.setattr(type(gateway.prices), "find", lambda _, *asked: (seen.append("spend"), find(*asked))[1])
+    hold = gateway.caps.hold  # the budgets of both modules are one table, made when their settings change
+    monkeypatch.setattr(gateway.caps, "hold", lambda *asked: (seen.extend(("costcap", "usagepulse")), hold(*asked))[1])
+    run = gateway.attempts.run  # places, keys and how patient to be are worked out when the settings change, too
+    going = ("queuepriority", "keypool", "retrypilot")
+    monkeypatch.setattr(gateway.attempts, "run", lambda *asked: (seen.extend(going), run(*asked))[1])
     gateway.config = watched(gateway.config, seen)
     assert client.user.post("/v1/chat/completions", json=QUESTION).status_code == 200
-    assert list(dict.fromkeys(seen)) == [name for name in ORDER if name != "authgate"]
+    assert list(dict.fromkeys(seen)) == [name for name in ORDER if name in STATS]
+
+
+def test_compiled_steps_follow_the_order_of_the_chain() -> None:
+    """Each module's part in a request is where the list says; a look at the answer alone comes after the provider."""
+    assert [name for name in ORDER if name in MAKERS] == list(MAKERS)
+    assert [name for name in MAKERS if name in LEAVING] == list(MAKERS)[-len(LEAVING) :]
+    assert {*OUTGOING} - {RULES} <= set(MAKERS)
+    assert set(LEAVING) <= {*OUTGOING}
+
+
+def test_a_chain_without_enabled_steps_is_no_chain(client: Client) -> None:
+    """What is off costs a call one question, whatever the number of modules."""
+    gateway = client.application.runtime.gateway
+    assert not gateway.chain.active
+    assert all(not getattr(gateway.chain, part) for part in PARTS)
+    assert not gateway.chain.whole
 
 
 def test_authgate_acts_first(client: Client) -> None:
@@ -58,7 +83,8 @@ def test_authgate_acts_first(client: Client) -> None:
 def test_what_is_implemented_is_in_the_chain() -> None:
     """And nothing else: a module outside it would be a toggle without effect."""
     assert set(ORDER) == {name for name, entry in CATALOGUE.items() if entry.implemented}
-    assert set(STATS) == set(ORDER) - {"authgate"}
+    assert set(STATS) == set(ORDER) - {"authgate", *OBSERVERS} - set(MAKERS)
+    assert set(SHOWN) == set(OBSERVERS)
 
 
 def test_the_document_knows_every_category() -> None:

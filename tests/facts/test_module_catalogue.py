@@ -22,6 +22,8 @@ from app.gateway.modules.catalogue import (
     parse_duration,
     validate_config,
 )
+from app.gateway.modules.registry import MAKERS
+from app.services.observing.switched import OBSERVERS
 from app.wire.wording import dotted, plain
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ ALIASES = {
     "validation": "structuredshield",
     "retry": "retrypilot",
 }
-STATES = {
+STATES = dict.fromkeys([*MAKERS, *OBSERVERS], "off") | {
     "authgate": "required",
     "spend": "required",
     "rateshield": "on",
@@ -64,6 +66,11 @@ STATES = {
     "modelalias": "on",
     "logging": "on",
     "cachelayer": "off",
+    "costcap": "on",
+    "usagepulse": "on",
+    "queuepriority": "off",
+    "keypool": "off",
+    "trust_enforce": "on",
 }
 EVERY_MODULE = pytest.mark.parametrize("name", sorted(CATALOGUE))
 
@@ -168,7 +175,7 @@ def test_a_config_schema_is_closed_and_bounded(name: str) -> None:
 def test_every_setting_is_explained_and_has_a_default(name: str) -> None:
     """A module can be switched on without reading anything else first; only list items have required fields."""
     schema = CATALOGUE[name].config_schema
-    assert schema["properties"] or CATALOGUE[name].required  # what cannot be switched off may leave nothing to choose
+    assert schema["properties"]
     assert all("default" in part for part in schema["properties"].values())
     for path, part in parts(schema):
         for setting, inner in part.get("properties", {}).items():

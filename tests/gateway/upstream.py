@@ -2,9 +2,9 @@
 
 `with provider() as upstream:` starts it. `upstream.script("gpt-x", {"status": 500}, {})` fails the first call for that
 model and answers every later one; `upstream.seen("gpt-x")` tells what arrived and how each exchange ended. A step may
-say (all optional):
+say (all optional; a request without a body is one for the model `GET /models`):
 
-- `status`, `error`, `headers`: a refusal, its error object, extra response headers
+- `status`, `error`, `headers`: a refusal, its error object, extra response headers (of answers and streams, too)
 - `@KEY@` in any text: the key it was called with
 - `delay`: seconds before the head; `hang`: no answer at all; `close`: the connection ends instead of an answer
 - `raw`, `type`: these bytes instead of an answer; `truncate`, `reset`: only half a body, then FIN or RST
@@ -111,7 +111,8 @@ class Connection:
             await self._control(method, url.path, parse_qs(url.query), raw)
             return True
         provider, _, path = url.path.strip("/").partition("/")
-        step, record = self.behaviour.begin(provider, "/" + path, headers, json.loads(raw))
+        asked = json.loads(raw) if raw else {"model": f"{method} /{path}"}
+        step, record = self.behaviour.begin(provider, "/" + path, headers, asked)
         try:
             return await self._act(step, record["path"], record["body"])
         except (GoneError, ConnectionError):
@@ -163,7 +164,9 @@ class Connection:
         return True
 
     async def _stream(self, step: Json, parts: list[bytes]) -> bool:
-        self.writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        extra = "".join(f"{k}: {v}\r\n" for k, v in step.get("headers", {}).items())
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{extra}transfer-encoding: chunked\r\n\r\n"
+        self.writer.write(head.encode())
         await self._wait(step.get("first", 0))
         for part in parts[: step.get("frames")]:
             self.writer.write(b"%x\r\n%b\r\n" % (len(part), part))

@@ -189,17 +189,18 @@ def test_a_record_that_cannot_be_formatted_does_not_fail_its_writer(form: str) -
 
 def test_other_peoples_loggers_are_quiet(lines: Lines) -> None:
     """Nobody runs this server to read its libraries' diaries; their warnings still count."""
-    for name in ("alembic.runtime.migration", "connexion.options", "werkzeug", "urllib3", "_granian"):
+    for name in ("alembic.runtime.migration", "connexion.options", "werkzeug", "urllib3", "uvicorn.error"):
         logging.getLogger(name).info("chatter")
         logging.getLogger(name).warning("trouble")
     assert {line["message"] for line in lines()} == {"trouble"}
 
 
-def test_granian_cannot_repeat_what_the_gate_withheld(lines: Lines) -> None:
-    """It writes an exception's traceback and message into its own line."""
-    logging.getLogger("_granian.utils").error("Application callable raised\nTraceback ...\nValueError: %s", PROMPT)
+def test_the_http_server_cannot_repeat_what_the_gate_withheld(lines: Lines) -> None:
+    """It writes the exception of an application into its own line."""
+    logging.getLogger("uvicorn.error").error("Exception in ASGI application\n", exc_info=ValueError(PROMPT))
     [line] = lines()
-    assert line["message"] == "Application callable raised"
+    assert line["message"] == "Exception in ASGI application"
+    assert PROMPT not in json.dumps(line)
 
 
 def test_threads_and_warnings_speak_the_same_way(lines: Lines) -> None:

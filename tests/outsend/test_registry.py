@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from app.problems import Problem
 from app.services import registry
+from app.services.row_jobs.types import TYPES
 from app.spec.join import join
 from support.callers import Caller
 from support.envelopes import Refusals
@@ -29,7 +30,8 @@ slug category label needs produces pipelinable is_on_demand coming_soon alpha_un
 """
 DETAIL = "description params_schema limits output_columns"
 FLAGS = ("is_on_demand", "coming_soon", "alpha_unavailable")
-NODES_ONLY = {"import", "filter", "sort"}
+WITHOUT_ROWS = {"scrap", "import", "delivery_check"}
+PLANNED = {"merge", "ai_enrich"}
 OWN_PARAMETERS: dict[str, dict[str, Any]] = {
     "dedupe": {"keys": ["email"]},
     "merge": {"keys": ["email"], "with_job_id": "j_01HXYZ99"},
@@ -73,11 +75,13 @@ def test_an_entry_has_exactly_the_documented_fields(slug: str) -> None:
 
 
 @EVERY_TYPE
-def test_nothing_is_announced_that_cannot_be_called(slug: str) -> None:
-    """While no job can be created, every type says coming soon and offers no endpoint."""
+def test_what_runs_is_announced_and_nothing_else(slug: str) -> None:
+    """A type is active exactly when the server has it; of the others, those with an endpoint answer 503 there."""
     entry = registry.get_module(slug)
-    assert [flag for flag in FLAGS if entry[flag]] == ["coming_soon"]
-    assert entry["api_endpoint"] is None
+    flags = [flag for flag in FLAGS if entry[flag]]
+    assert (flags == []) == (slug in TYPES)
+    assert (entry["api_endpoint"] is None) == (flags == ["coming_soon"])
+    assert slug in TYPES or flags == (["coming_soon"] if slug in PLANNED else ["alpha_unavailable"])
 
 
 @pytest.mark.parametrize(
@@ -96,9 +100,9 @@ def test_a_status_decides_the_flags_and_the_endpoint(status: str, flags: list[st
     assert entry["api_endpoint"] == endpoint
 
 
-@pytest.mark.parametrize(("slug", "route"), [("scrap", "/api/jobs"), ("sort", "/api/pipelines"), ("emails", "")])
+@pytest.mark.parametrize(("slug", "route"), [("scrap", "/api/jobs"), ("sort", ""), ("emails", "")])
 def test_a_type_knows_where_it_will_be_served(slug: str, route: str) -> None:
-    """Searches start at the jobs themselves, node-only types in pipelines, all others under their slug."""
+    """Searches start at the jobs themselves, all others under their slug."""
     assert registry.job_types()[slug].route == route
 
 
@@ -140,7 +144,7 @@ def test_defaults_satisfy_their_own_parameter(slug: str) -> None:
         assert "default" not in part or jsonschema_rs.is_valid(part, part["default"])
 
 
-@pytest.mark.parametrize("slug", [slug for slug in SLUGS if slug not in NODES_ONLY | {"scrap", "delivery_check"}])
+@pytest.mark.parametrize("slug", [slug for slug in SLUGS if slug not in WITHOUT_ROWS])
 def test_rows_come_in_the_body_or_from_a_job(slug: str) -> None:
     """A job over rows needs rows from somewhere; unknown columns are kept."""
     rest = OWN_PARAMETERS.get(slug, {})
@@ -175,8 +179,9 @@ def test_rows_come_in_the_body_or_from_a_job(slug: str) -> None:
 )
 def test_parameters_keep_the_documented_rules(slug: str, good: dict[str, Any], bad: dict[str, Any]) -> None:
     """The published schema is the one the server will hold bodies to."""
-    assert accepts(slug, good)
-    assert not accepts(slug, bad)
+    rows = {"source_job_id": "j_01HXYZ"} if slug in {"filter", "sort"} else {}
+    assert accepts(slug, rows | good)
+    assert not accepts(slug, rows | bad)
 
 
 @EVERY_TYPE

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, func, select
 
+from app.engine import Context, Stopping
 from app.services.retention import Retention, expire
 from app.services.rollups import store
 from app.services.trace_record import TraceRecord, trace_id
@@ -42,23 +44,31 @@ def count(engine: Engine, *tables: type[Base]) -> list[int]:
         return [opened.scalar(select(func.count()).select_from(table)) or 0 for table in tables]
 
 
+def sweep(retention: Retention, *, stopping: bool = False) -> int:
+    """One turn, in a worker that goes on or is about to end; how many traces went."""
+    ending = threading.Event()
+    if stopping:
+        ending.set()
+    return retention.sweep(Context("retention", ending, lambda: False, lambda _, step: step()))
+
+
 def kept(engine: Engine) -> dict[str, int]:
     """What the counters say is kept, by model."""
     with transaction(engine, write=False) as opened:
         return dict(map(tuple, opened.execute(select(TraceCount.model, TraceCount.traces))))
 
 
-async def test_old_traces_go_whole_and_the_rollups_stay(engine: Engine) -> None:
+def test_old_traces_go_whole_and_the_rollups_stay(engine: Engine) -> None:
     """A week of prompts is enough; the year's bill is not."""
     store(engine, [*calls(7, 8), *calls(2, 8, "old"), *calls(3, 6)])
     before = count(engine, UsageRollup, SpendRollup)
-    assert await Retention(engine, lambda: 7).sweep() == 9
+    assert sweep(Retention(engine, lambda: 7)) == 9
     assert count(engine, Trace, TraceBody, TraceTag) == [3, 3, 6]
     assert count(engine, UsageRollup, SpendRollup) == before
     assert kept(engine) == {"m": 3}
 
 
-async def test_a_long_past_goes_in_small_batches(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_past_goes_in_small_batches(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A million old rows in one transaction would stop every writer for minutes."""
     store(engine, calls(1_200, 8))
     sizes: list[int] = []
@@ -68,23 +78,23 @@ async def test_a_long_past_goes_in_small_batches(engine: Engine, monkeypatch: py
         return sizes[-1]
 
     monkeypatch.setattr("app.services.retention.expire", noted)
-    assert await Retention(engine, lambda: 7, pause_s=0.001).sweep() == 1_200
+    assert sweep(Retention(engine, lambda: 7, pause_s=0.001)) == 1_200
     assert sizes == [500, 500, 200]
 
 
-async def test_no_days_keep_everything(engine: Engine) -> None:
+def test_no_days_keep_everything(engine: Engine) -> None:
     """An operator who must keep all can."""
     store(engine, calls(2, 5_000))
-    assert await Retention(engine, lambda: 0).sweep() == 0
+    assert sweep(Retention(engine, lambda: 0)) == 0
     assert count(engine, Trace) == [2]
 
 
-async def test_the_days_in_force_are_asked_for_each_time(engine: Engine) -> None:
+def test_the_days_in_force_are_asked_for_each_time(engine: Engine) -> None:
     """A change of the setting needs no restart."""
     store(engine, calls(2, 5))
     days = iter((7, 3))
     retention = Retention(engine, lambda: next(days))
-    assert [await retention.sweep(), await retention.sweep()] == [0, 2]
+    assert [sweep(retention), sweep(retention)] == [0, 2]
 
 
 def test_two_workers_at_once_count_each_trace_once(engine: Engine) -> None:
@@ -97,14 +107,20 @@ def test_two_workers_at_once_count_each_trace_once(engine: Engine) -> None:
     assert kept(engine) == {"m": 50}
 
 
-async def test_it_works_by_itself_beside_the_requests(engine: Engine) -> None:
+def test_it_makes_way_after_the_batch_at_hand(engine: Engine) -> None:
+    """A worker that ends does not wait for a million rows to go; another goes on."""
+    store(engine, calls(1_200, 8))
+    with pytest.raises(Stopping):
+        sweep(Retention(engine, lambda: 7), stopping=True)
+    assert count(engine, Trace) == [700]
+
+
+@pytest.mark.settings(engine="on")
+def test_it_works_by_itself_beside_the_requests(engine: Engine, request: pytest.FixtureRequest) -> None:
     """Retention that must be asked for does not happen."""
-    store(engine, calls(3, 8))
-    retention = Retention(engine, lambda: 7, first_s=0.01)
-    await retention.start()
-    try:
-        async with asyncio.timeout(10):
-            while count(engine, Trace) != [0]:  # noqa: ASYNC110 (only the database knows)
-                await asyncio.sleep(0.05)
-    finally:
-        await retention.stop()
+    store(engine, calls(3, 800))
+    request.getfixturevalue("client")
+    deadline = time.monotonic() + 10
+    while count(engine, Trace) != [0] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert count(engine, Trace) == [0]

@@ -104,6 +104,7 @@ BREAKS: dict[str, Break] = {
     "known-extension": lambda _, p, __: p["/things"]["get"].update({"x-limits": "5/minute"}),
     "limit": lambda _, p, __: p["/things"]["get"].update({"x-limit": "five a minute"}),
     "typed": lambda _, __, s: s["Thing"]["properties"]["name"].update(nullable=True),
+    "known-keyword": lambda _, __, s: s["Thing"]["properties"]["name"].update({"for people.": None}),
     "bounded-number": lambda _, __, s: s["Thing"]["properties"]["size"].pop("maximum"),
     "bounded-string": lambda _, __, s: s["Thing"]["properties"]["name"].pop("maxLength"),
     "bounded-array": lambda _, __, s: s["Thing"]["properties"].update(

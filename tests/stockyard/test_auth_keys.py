@@ -215,7 +215,7 @@ def test_a_key_never_makes_one_that_may_do_more(
 def test_every_group_that_takes_user_keys_can_be_a_scope(document: dict[str, Any], refused: Refusals) -> None:
     """A key can be narrowed to whatever a user may do."""
     pattern = document["components"]["schemas"]["KeyCreate"]["properties"]["scopes"]["pattern"]
-    groups = {o.tag for o in refused.index.by_id.values() if any("user" in r.get("sy_key", ()) for r in o.security)}
+    groups = {o.scope for o in refused.index.by_id.values() if any("user" in r.get("sy_key", ()) for r in o.security)}
     assert {group for group in groups if group not in pattern} == set()
 
 

@@ -58,8 +58,8 @@ def test_one_that_cannot_be_switched_stops_all(
 def test_a_category_passes_over_what_it_cannot_switch(admin: Any, promised: Promised) -> None:
     """Nobody named those modules, so they refuse nothing, but they are told."""
     body = promised(admin.post(BULK, json={"category": "caching", "enabled": True}))
-    assert (body["affected"], "semanticcache" in body["skipped"]) == (1, True)
-    assert states(admin)["cachelayer"]
+    assert (body["affected"], "semanticcache" in body["skipped"]) == (4, True)
+    assert (states(admin)["cachelayer"], states(admin)["embedcache"]) == (True, True)
     assert promised(admin.post(BULK, json={"category": "keys"}))["skipped"] == ["authgate"]
 
 

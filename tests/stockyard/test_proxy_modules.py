@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from app.gateway.modules.catalogue import CATALOGUE
+from app.gateway.modules.catalogue import CATALOGUE, defaults
 from models.base import transaction
 from models.gateway import ModuleState
 from support.callers import Client
@@ -33,13 +33,14 @@ def test_every_module_is_listed_by_priority(admin: Any, promised: Promised) -> N
     body = promised(admin.get(MODULES))
     assert [m["name"] for m in body["modules"]] == list(CATALOGUE)
     assert body["count"] == body["total"] == len(CATALOGUE)
-    assert body["enabled"] == sum(m["enabled"] for m in body["modules"]) == 7
+    assert body["enabled"] == sum(m["enabled"] for m in body["modules"]) == 10
 
 
 def test_the_list_is_filtered_and_paged(admin: Any, promised: Promised) -> None:
     """Each filter narrows, together they narrow more, and `has_more` is true exactly while rows follow."""
     wanted = {"implemented": "true", "enabled": "false"}
-    assert [m["name"] for m in promised(admin.get(MODULES, params=wanted))["modules"]] == ["cachelayer"]
+    found = {m["name"] for m in promised(admin.get(MODULES, params=wanted))["modules"]}
+    assert found == {entry.name for entry in CATALOGUE.values() if entry.implemented and not entry.enabled}
     routing = promised(admin.get(MODULES, params={"category": "routing", "limit": 1, "offset": 1}))
     assert (routing["count"], routing["has_more"]) == (1, True)
     assert {m["category"] for m in routing["modules"]} == {"routing"}
@@ -87,9 +88,9 @@ def test_settings_merge_and_null_is_the_default(admin: Any, promised: Promised) 
     """Whoever sets one key must not lose another; a key beside `config` is one too, as in the product's own readme."""
     admin.put(CACHE, json={"config": {"ttl": "5m", "max_entries": 7}})
     body = promised(admin.put(CACHE, json={"enabled": True, "ttl": 300}))
-    assert body["config"] == {"strategy": "exact", "ttl": 300, "max_entries": 7}
+    assert body["config"] == defaults("cachelayer") | {"ttl": 300, "max_entries": 7}
     body = promised(admin.put(CACHE, json={"config": {"ttl": None}}))
-    assert body["config"] == {"strategy": "exact", "ttl": "1h", "max_entries": 7}
+    assert body["config"] == defaults("cachelayer") | {"max_entries": 7}
     body = promised(admin.put(FAILOVER, json={"config": {"circuit_breaker": {"failure_threshold": 2}}}))
     assert body["config"]["circuit_breaker"] == {"failure_threshold": 2, "recovery_timeout": "30s"}
 

@@ -8,13 +8,16 @@ import pytest
 
 from app.gateway.chain import ORDER
 from app.gateway.modules.catalogue import CATALOGUE
+from app.gateway.modules.registry import MAKERS
 from app.gateway.providers import builtin_rules
+from app.services.observing.switched import OBSERVERS
 from models.base import transaction
 from models.gateway import Route
 from support.callers import Client
 from support.people import Promised
 
 ROUTES = "/api/proxy/routes"
+NOTHING = {"attempts": 0, "repeated": 0, "over_budget": 0, "downgraded": 0}
 QUESTION = {"model": "sandbox", "messages": [{"role": "user", "content": "Hello"}]}
 
 
@@ -54,7 +57,8 @@ def test_the_chain_shows_who_acts_when(admin: Any, promised: Promised) -> None:
     body = promised(admin.get("/api/proxy/chain"))
     assert [link["name"] for link in body["chain"]] == list(ORDER)
     assert [link["order"] for link in body["chain"]] == list(range(1, len(ORDER) + 1))
-    assert {link["name"] for link in body["chain"] if not link["enabled"]} == {"cachelayer"}
+    off = {link["name"] for link in body["chain"] if not link["enabled"]}
+    assert off == {"cachelayer", "queuepriority", "keypool", *MAKERS, *OBSERVERS} - {"trust_enforce"}
     assert (body["chain_length"], body["total_modules"]) == (len(ORDER), len(CATALOGUE))
 
 
@@ -63,7 +67,7 @@ def test_the_status_counts_what_is_on(admin: Any, promised: Promised) -> None:
     before = promised(admin.get("/api/proxy/status"))
     admin.put("/api/proxy/modules/cachelayer", json={"enabled": True})
     after = promised(admin.get("/api/proxy/status"))
-    assert (before["live_chain"], after["live_chain"]) == (7, 8)
+    assert (before["live_chain"], after["live_chain"]) == (10, 11)
     assert after["enabled_modules"] == before["enabled_modules"] + 1
     assert (after["providers"], after["total_modules"]) == (1, len(CATALOGUE))
 
@@ -81,7 +85,7 @@ def test_modules_count_what_they_did(client: Client) -> None:
     assert counted(client, "modelalias") == {"aliases": 1, "renamed": 1}
     assert (counted(client, "logging")["logged"], counted(client, "logging")["errors"]) == (4, 1)
     assert counted(client, "spend")["settled"] == 4
-    assert counted(client, "retrypilot") == {"attempts": 3, "repeated": 0}
+    assert counted(client, "retrypilot") == NOTHING | {"attempts": 3}
     assert counted(client, "semanticcache") == {}
 
 
@@ -89,7 +93,7 @@ def test_repetitions_are_counted(client: Client) -> None:
     """A provider that only answers the second time is a bill in waiting."""
     client.admin.put("/api/proxy/modules/retrypilot", json={"max_retries": 1, "base_delay": "1ms"})
     client.user.post("/v1/chat/completions", json=QUESTION | {"model": "sandbox-fail-500"})
-    assert counted(client, "retrypilot") == {"attempts": 2, "repeated": 1}
+    assert counted(client, "retrypilot") == NOTHING | {"attempts": 2, "repeated": 1}
 
 
 @pytest.mark.settings(rate_limits="on")

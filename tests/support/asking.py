@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -31,9 +33,9 @@ class Asked:
     headers: dict[str, str]
 
 
-def path_of(operation: Operation) -> str:
-    """The operation's path with values that lead to nothing."""
-    values = {p["name"]: str(least(p["schema"], {})) for p in operation.parameters if p["in"] == "path"}
+def path_of(operation: Operation, known: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The operation's path with the values that are known, and others that lead to nothing."""
+    values = {p["name"]: str(least(p["schema"], {})) for p in operation.parameters if p["in"] == "path"} | known
     return "/".join(quote(values[s[1:-1]], safe="") if s.startswith("{") else s for s in operation.path.split("/"))
 
 
@@ -84,7 +86,9 @@ MAKERS: dict[str, Any] = {
 }
 
 
-async def ask(application: Application, operation: Operation, headers: dict[str, str]) -> Asked:
+async def ask(
+    application: Application, operation: Operation, headers: dict[str, str], known: Mapping[str, str]
+) -> Asked:
     """One request to an operation over ASGI; gone as soon as its answer has begun, so that no stream runs on."""
     document = application.runtime.index.document
     body, begun = body_of(operation, document), asyncio.get_running_loop().create_future()
@@ -100,7 +104,9 @@ async def ask(application: Application, operation: Operation, headers: dict[str,
         if message["type"] == "http.response.start" and not begun.done():
             begun.set_result(message)
 
-    task = asyncio.ensure_future(application(_scope(operation, headers, body), receive, send))
+    task = asyncio.ensure_future(
+        application(_scope(operation, path_of(operation, known), headers, body), receive, send)
+    )
     await asyncio.wait({task, begun}, timeout=ANSWERS_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
     start = begun.result()
     with suppress(asyncio.TimeoutError):
@@ -108,8 +114,8 @@ async def ask(application: Application, operation: Operation, headers: dict[str,
     return Asked(start["status"], {k.decode().lower(): v.decode("latin-1") for k, v in start["headers"]})
 
 
-def _scope(operation: Operation, headers: dict[str, str], body: bytes) -> Json:
-    path, sent = path_of(operation), {"host": "127.0.0.1", "content-length": str(len(body))} | headers
+def _scope(operation: Operation, path: str, headers: dict[str, str], body: bytes) -> Json:
+    sent = {"host": "127.0.0.1", "content-length": str(len(body))} | headers
     if body:
         sent["content-type"] = "application/json"
     return {

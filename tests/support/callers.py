@@ -71,3 +71,4 @@ class Client:
 
     def __exit__(self, *error: object) -> None:
         self._client.__exit__()
+        self.application.runtime.engine.dispose()  # connections that are only forgotten are warnings elsewhere

@@ -8,7 +8,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import URL, Engine, create_engine, make_url, text
@@ -17,6 +19,9 @@ from app.security.secrets import load_or_create
 from app.services.bootstrap import ADMIN_FILE, FirstKeys, prepare
 from app.settings import Settings
 from models.base import connect
+
+if TYPE_CHECKING:
+    from support.shelf import Shelf
 
 BACKENDS = ("sqlite", "postgresql")
 POSTGRES = "YARDMASTER_TEST_POSTGRES_URL"
@@ -28,21 +33,17 @@ class Template:
 
     data: Path
     keys: FirstKeys
-    url: URL | None = None
+    shelf: Shelf | None = None
 
     @contextmanager
     def copy(self, data: Path) -> Iterator[str]:
         """A copy in `data`, gone afterwards; yields the database URL (empty: SQLite in `data`)."""
         shutil.copytree(self.data, data)
-        if self.url is None:
+        if self.shelf is None:
             yield ""
             return
-        name = f"{self.url.database}_{uuid.uuid4().hex[:12]}"
-        maintain(self.url, f'CREATE DATABASE "{name}" TEMPLATE "{self.url.database}"')
-        try:
-            yield self.url.set(database=name).render_as_string(hide_password=False)
-        finally:
-            maintain(self.url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        with self.shelf.lent() as url:
+            yield url.render_as_string(hide_password=False)
 
 
 @contextmanager
@@ -56,7 +57,9 @@ def template_of(backend: str, folder: Path) -> Iterator[Template]:
         pytest.skip(f"{POSTGRES} names no server, e.g. postgresql+psycopg://postgres@127.0.0.1/postgres")
     with empty_database() as url:
         keys = _prepare(Settings(data=data, database_url=url.render_as_string(hide_password=False)))
-        yield Template(data, keys, url)
+        shelf = import_module("support.shelf").Shelf(url, maintain)  # psycopg may not be installed
+        yield Template(data, keys, shelf)
+        shelf.close()
 
 
 @contextmanager

@@ -74,4 +74,39 @@ def _record(body: Json, _status: int) -> str:
     return str(body["code"])
 
 
-SAYS: Any = {"nested": _nested, "openai": _nested, "flat": _flat, "detail": _detail, "record": _record}
+def _oauth(body: Json, _status: int) -> str:
+    assert body["error_description"]
+    return str(body["error"])
+
+
+def _anthropic(body: Json, _status: int) -> None:
+    assert body["error"]["message"]
+    assert body["request_id"]
+
+
+def _flat_detail(body: Json, status: int) -> None:
+    _flat(body, status)
+    _detail(body, status)
+
+
+def _nested_detail(body: Json, status: int) -> str:
+    _detail(body, status)
+    return _nested(body, status)
+
+
+def _nested_flat_detail(body: Json, status: int) -> str:
+    assert body["statusCode"] == status
+    assert body["message"]
+    return _nested_detail(body, status)
+
+
+SINGLE = {
+    "nested": _nested,
+    "openai": _nested,
+    "anthropic": _anthropic,
+    "flat": _flat,
+    "detail": _detail,
+    "record": _record,
+    "oauth": _oauth,
+}
+SAYS: Any = SINGLE | {f.__name__.strip("_"): f for f in (_flat_detail, _nested_detail, _nested_flat_detail)}

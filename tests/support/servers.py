@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
@@ -16,6 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import requests
+
+from support import preloaded
+from support.deaths import children
+from support.preloaded import Process
 
 COMMAND = Path(sys.executable).with_name("yardmaster")
 STARTS_WITHIN_S = 30
@@ -32,7 +37,7 @@ class Server:
     pid: int
     data: Path
     log: Path
-    process: subprocess.Popen[bytes] = field(repr=False)
+    process: Process | subprocess.Popen[bytes] = field(repr=False)
 
     @property
     def admin_key(self) -> str:
@@ -61,11 +66,15 @@ class Server:
             raise AssertionError(f"the server ignored SIGTERM; its log:\n{self.log.read_text()}") from None
 
     def kill(self) -> None:
-        """SIGKILL to it and all it started, as a crash would."""
-        for pid in _family(self.pid):
+        """SIGKILL to it and all it started, as a crash would, the worker that is being forked at this moment too."""
+        groups = children(self.pid)
+        self.process.kill()
+        for master in groups:
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.killpg(master, signal.SIGKILL)
         self.process.wait(STOPS_WITHIN_S)
+        while not is_free(self.port):  # the kernel closes what they held
+            time.sleep(0.005)
 
 
 def _family(pid: int) -> list[int]:
@@ -79,14 +88,18 @@ def _family(pid: int) -> list[int]:
 def running(folder: Path) -> Iterator[Callable[..., Server]]:
     """Yields a function that starts servers; all of them are stopped at the end.
 
-    It takes settings, and `variables`: others of the environment, such as a provider's key.
+    It takes settings, and `variables`: others of the environment, such as a provider's key. `preloaded=False` starts
+    the command itself.
     """
     started: list[Server] = []
 
     def start(**settings: Any) -> Server:
         data = Path(settings.pop("data", folder / f"server{len(started)}"))
-        variables = settings.pop("variables", {})
-        server = _start(data, folder / f"server{len(started)}.log", settings, variables)
+        variables, begin = settings.pop("variables", {}), _fork if settings.pop("preloaded", True) else _execute
+        log, port = folder / f"server{len(started)}.log", free_port()
+        arguments = ["serve", "--port", str(port), "--data", str(data)]
+        process = begin(arguments, environment(**settings) | variables, log)
+        server = Server(f"http://127.0.0.1:{port}", port, process.pid, data, log, process)
         started.append(server)
         _await_health(server)
         return server
@@ -99,10 +112,20 @@ def running(folder: Path) -> Iterator[Callable[..., Server]]:
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on, below those that the system gives to callers: none of them can take it in between."""
+    for port in random.SystemRandom().sample(range(12_000, 32_000), 100):
+        if is_free(port):
+            return port
+    raise AssertionError("no port is free")
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen there."""
+    with socket.socket() as probe, suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def environment(**settings: Any) -> dict[str, str]:
@@ -111,19 +134,15 @@ def environment(**settings: Any) -> dict[str, str]:
     return plain | {f"YARDMASTER_{name.upper()}": str(value) for name, value in settings.items()}
 
 
-def _start(data: Path, log: Path, settings: dict[str, Any], variables: dict[str, str]) -> Server:
-    port = free_port()
-    command = [str(COMMAND), "serve", "--port", str(port), "--data", str(data)]
+def _fork(arguments: list[str], variables: dict[str, str], log: Path) -> Process:
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            env=environment(**settings) | variables,
-            cwd=log.parent,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    return Server(f"http://127.0.0.1:{port}", port, process.pid, data, log, process)
+        return preloaded.start(arguments, variables, log.parent, output, output)
+
+
+def _execute(arguments: list[str], variables: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        files = {"stdout": output, "stderr": output}
+        return subprocess.Popen([COMMAND, *arguments], env=variables, cwd=log.parent, start_new_session=True, **files)
 
 
 def _await_health(server: Server) -> None:

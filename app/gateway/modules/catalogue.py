@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, Final
 import jsonschema_rs
 import yaml
 
-from app.gateway.modules.shapes import DURATION_PATTERN, MAX_SECONDS, NETWORK_PATTERN, URL_PATTERN, Json, object_schema
+from app.gateway.modules.shapes import (
+    DURATION_PATTERN,
+    HEADER_PATTERN,
+    HOURS_PATTERN,
+    MAX_SECONDS,
+    NETWORK_PATTERN,
+    URL_PATTERN,
+    Json,
+    object_schema,
+)
+from app.gateway.patterns import is_usable
 from app.wire.validators import issues
 
 if TYPE_CHECKING:
@@ -27,6 +37,8 @@ FORMS: Final = {
     DURATION_PATTERN: "duration such as 500ms, 30s, 5m, 1h or 7d",
     URL_PATTERN: "http or https URL",
     NETWORK_PATTERN: "IP address or CIDR range",
+    HOURS_PATTERN: "span of hours such as 08-18",
+    HEADER_PATTERN: "header name such as X-Predicted-Cost",
 }
 
 
@@ -101,7 +113,7 @@ def complete_config(name: str, config: Json) -> Json:
     return _completed(CATALOGUE[name].config_schema, config)
 
 
-@lru_cache(maxsize=1024)  # a handful of settings, read by every call
+@lru_cache(maxsize=1024, typed=True)  # a handful of settings, read by every call; True is no 1 here
 def parse_duration(value: str | float) -> float:
     """Seconds of a duration: `500ms`, `90s`, `1.5m`, `1h`, `7d`, or a plain number of seconds.
 
@@ -131,7 +143,7 @@ def _validator(name: str) -> jsonschema_rs.Draft202012Validator:
     """The compiled schema; user patterns are matched in linear time."""
     options = jsonschema_rs.RegexOptions()
     return jsonschema_rs.Draft202012Validator(
-        CATALOGUE[name].config_schema, validate_formats=True, pattern_options=options
+        CATALOGUE[name].config_schema, validate_formats=True, pattern_options=options, formats={"regex": is_usable}
     )
 
 

@@ -19,6 +19,8 @@ DURATION_PATTERN: Final = (
 )
 URL_PATTERN: Final = r"^(https?://[^\s]+)?$"
 NETWORK_PATTERN: Final = r"^[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?$"
+HEADER_PATTERN: Final = r"^[Xx]-[A-Za-z0-9-]{1,60}$"
+HOURS_PATTERN: Final = r"^(([01][0-9]|2[0-3])-([01][0-9]|2[0-4]))?$"
 MAX_SECONDS: Final = 864_000_000
 MAX_MONEY: Final = 10_000_000
 NESTED: Final = frozenset({"object", "objects"})
@@ -79,6 +81,8 @@ SHAPES: Final[dict[str, Callable[..., Json]]] = {
     "name": _name,
     "regex": _regex,
     "url": _url,
+    "hours": lambda: {"type": "string", "maxLength": 5, "pattern": HOURS_PATTERN},
+    "header": lambda: {"type": "string", "maxLength": 62, "pattern": HEADER_PATTERN},
     "secret": lambda: _text("500") | {"writeOnly": True},
     "enum": _choice,
     "enums": lambda limit, options: _many(limit, _choice(options), uniqueItems=True),

@@ -36,6 +36,17 @@ class HttpTransport:
         """The same for an address a user chose: ForbiddenAddressError, and no connection, when it is not public."""
         return await self._send(outgoing, guarded=True)
 
+    async def warm(self, url: str, count: int) -> int:
+        """Open connections until so many are idle there: how many it took; NotConnectedError when one is not made."""
+        pool = self._pool
+        if pool is None:
+            return 0
+        origin, _ = locate(url)
+        missing = max(0, count - pool.idle(origin))
+        for _ in range(missing):
+            pool.keep(await pool.connect(origin))
+        return missing
+
     async def _send(self, outgoing: Outgoing, *, guarded: bool) -> HttpResponse:
         pool = self._pool
         if pool is None:

@@ -38,6 +38,10 @@ class Pool:
                 return connection
         return None
 
+    def idle(self, origin: Origin) -> int:
+        """How many connections wait there for a request."""
+        return sum(connection.usable for connection in self._idle.get(origin, ()))
+
     async def connect(self, origin: Origin) -> Connection:
         """A fresh connection; NotConnectedError within five seconds when there is none to be had.
 

@@ -26,14 +26,20 @@ EXTENSIONS = frozenset(
     {
         "x-dialects",
         "x-dialect",
+        "x-nearest",
         "x-aliases",
         "x-system",
         "x-plane",
         "x-limit",
+        "x-limit-pool",
         "x-audit",
         "x-unpaged",
         "x-alias-of",
         "x-refined-by",
+        "x-roles",
+        "x-scope",
+        "x-transaction",
+        "x-body",
     }
 )
 ROLES = frozenset({"admin", "user"})
@@ -120,10 +126,11 @@ def no_default_response(sources: Sources) -> Found:
 
 
 def success(sources: Sources) -> Found:
-    """One 2xx (or 3xx), shown."""
+    """One 2xx (or 3xx), shown; beside it one without content, or what clients of another system are answered."""
     for operation in sources.operations():
         good = {s: r for s, r in operation.raw.get("responses", {}).items() if s[:1] in {"2", "3"} and s != "304"}
-        if len(good) != 1:
+        empty = [s for s, r in good.items() if not r.get("content")]
+        if not good or len(empty) > 1 or len(good) > 1 + (len(empty) == 1 or sources.serves_several(operation)):
             yield operation.place, f"{operation.id} has {len(good)} successful responses"
         for status, response in good.items():
             place = operation.place.at("responses", status)

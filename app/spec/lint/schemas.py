@@ -11,11 +11,24 @@ from app.spec.weave import COMMON
 Json = dict[str, Any]
 Found = Iterator[tuple[Place, str]]
 KINDS = frozenset({"type", "$ref", "enum", "const", "allOf", "anyOf", "oneOf", "not", "if", "required"})
+# What a schema may say: JSON Schema 2020-12, and what OpenAPI 3.1 adds to it.
+KEYWORDS = KINDS | set(
+    """
+    $schema $id $anchor $dynamicRef $dynamicAnchor $defs $comment $vocabulary title description default examples example
+    deprecated readOnly writeOnly format pattern minLength maxLength minimum maximum exclusiveMinimum exclusiveMaximum
+    multipleOf items prefixItems contains minContains maxContains minItems maxItems uniqueItems unevaluatedItems
+    properties patternProperties additionalProperties propertyNames minProperties maxProperties unevaluatedProperties
+    dependentRequired dependentSchemas then else contentEncoding contentMediaType contentSchema discriminator xml
+    externalDocs nullable
+    """.split()  # noqa: SIM905 (a table is read sooner than sixty lines)
+)
 # What weaving refers to.
 WOVEN = (*COMMON.values(), "RetryAfter", "WwwAuthenticate")
 LOW, HIGH = frozenset({"minimum", "exclusiveMinimum"}), frozenset({"maximum", "exclusiveMaximum"})
 # Formats whose grammar has no place for a NUL.
-PLAIN_FORMATS = frozenset({"uuid", "date", "date-time", "email", "uri", "ipv4", "ipv6", "uri-reference", "byte"})
+PLAIN_FORMATS = frozenset(
+    {"uuid", "date", "date-time", "email", "uri", "ipv4", "ipv6", "uri-reference", "byte", "ssh-public-key", "text"}
+)
 
 
 def types(schema: Json) -> set[str]:
@@ -29,8 +42,21 @@ def typed(sources: Sources) -> Found:
     for place, schema in sources.schemas():
         if "nullable" in schema:
             yield place, "nullable is OpenAPI 3.0"
-        elif not KINDS & schema.keys() and not place.pointer.endswith("/propertyNames"):  # names are strings
+        elif not KINDS & schema.keys() and not _meant_to(place, schema):
             yield place, "the schema allows anything"
+
+
+def _meant_to(place: Place, schema: Json) -> bool:
+    """Names are strings whatever is said of them, and `items: {}` says that an array may hold anything."""
+    return place.pointer.endswith("/propertyNames") or (place.pointer.endswith("/items") and not schema)
+
+
+def known_keyword(sources: Sources) -> Found:
+    """No word that validators pass over."""
+    for place, schema in sources.schemas():
+        for key in schema:
+            if key not in KEYWORDS and not str(key).startswith("x-"):
+                yield place, f"{key!r} is no keyword of a schema"
 
 
 def bounded_number(sources: Sources) -> Found:
@@ -52,7 +78,7 @@ def bounded_string(sources: Sources) -> Found:
 def bounded_array(sources: Sources) -> Found:
     """A size on every array."""
     for place, schema in sources.schemas():
-        whole = "items" in schema or "prefixItems" in schema or _is_any(schema)
+        whole = "items" in schema or "prefixItems" in schema
         if "array" in types(schema) and not ("maxItems" in schema and whole):
             yield place, "the array has no maxItems or no items"
 
@@ -60,7 +86,7 @@ def bounded_array(sources: Sources) -> Found:
 def closed_request(sources: Sources) -> Found:
     """Request objects that refuse what they do not know."""
     for place, schema in _own_requests(sources):
-        if "object" not in types(schema) or "unevaluatedProperties" in schema or _is_any(schema):
+        if "object" not in types(schema) or "unevaluatedProperties" in schema:
             continue
         if "additionalProperties" not in schema:
             yield place, "the request object does not say additionalProperties"
@@ -72,6 +98,7 @@ def no_nul(sources: Sources) -> Found:
     """Text that PostgreSQL can store."""
     for place, schema in _own_requests(sources):
         free = "string" in types(schema) and not _fixed(schema) and "pattern" not in schema
+        free = free and schema.get("format") != "binary"  # bytes, which are no text
         if free and schema.get("format") not in PLAIN_FORMATS:
             yield place, "the text may hold a NUL"
 
@@ -98,17 +125,13 @@ def used(sources: Sources) -> Found:
 
 
 def _own_requests(sources: Sources) -> Iterator[tuple[Place, Json]]:
-    """What we read ourselves: the gateway's bodies are passed on with what we do not know in them."""
+    """What we read ourselves: some dialects' bodies are passed on with what we do not know in them."""
+    forwarding = {name for name, manners in sources.root["x-dialects"].items() if manners.get("forwards")}
     return (
         (place, schema)
         for operation, place, schema in sources.request_schemas()
-        if sources.dialect(operation) != "gateway"
+        if sources.dialect(operation) not in forwarding
     )
-
-
-def _is_any(schema: Json) -> bool:
-    """Whether it stands for any JSON value, such as a setting whose own schema is looked up."""
-    return {"array", "object", "string"} <= types(schema)
 
 
 def _fixed(schema: Json) -> bool:
@@ -117,6 +140,7 @@ def _fixed(schema: Json) -> bool:
 
 CHECKS: Mapping[str, Callable[[Sources], Found]] = {
     "typed": typed,
+    "known-keyword": known_keyword,
     "bounded-number": bounded_number,
     "bounded-string": bounded_string,
     "bounded-array": bounded_array,

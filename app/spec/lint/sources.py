@@ -80,6 +80,10 @@ class Sources:
         tag = self.tags.get(next(iter(operation.raw.get("tags", [])), ""), {})
         return str(operation.raw.get("x-dialect") or tag.get("x-dialect", ""))
 
+    def serves_several(self, operation: Spoken) -> bool:
+        """Whether clients of several systems call it."""
+        return any(self.tags.get(tag, {}).get("x-system") == "identity" for tag in operation.raw.get("tags", []))
+
     def followed(self, node: Json) -> Json:
         """What a reference leads to; an empty mapping when it leads nowhere."""
         while "$ref" in node:

@@ -166,9 +166,21 @@ def upgrade() -> None:
     sa.Column('email', sa.String(length=320), nullable=False),
     sa.Column('name', sa.String(length=200), nullable=False),
     sa.Column('tier', sa.String(length=20), nullable=False),
+    sa.Column('uid', sa.String(length=36), nullable=False),
+    sa.Column('password_hash', sa.String(length=200), nullable=True),
+    sa.Column('email_verified', sa.Boolean(), nullable=False),
+    sa.Column('is_active', sa.Boolean(), nullable=False),
+    sa.Column('is_admin', sa.Boolean(), nullable=False),
+    sa.Column('locale', sa.String(length=5), nullable=False),
+    sa.Column('mfa_enabled', sa.Boolean(), nullable=False),
+    sa.Column('mfa_secret', sa.String(length=500), nullable=True),
+    sa.Column('mfa_counter', sa.BigInteger(), nullable=True),
+    sa.Column('last_login_at', sa.BigInteger(), nullable=True),
     sa.Column('created_at', sa.BigInteger(), nullable=False),
+    sa.Column('updated_at', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_users')),
-    sa.UniqueConstraint('email', name=op.f('uq_users_email'))
+    sa.UniqueConstraint('email', name=op.f('uq_users_email')),
+    sa.UniqueConstraint('uid', name=op.f('uq_users_uid'))
     )
     op.create_table('api_keys',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),

@@ -130,7 +130,7 @@ def test_a_refusal_keeps_the_providers_reason(one: Case, upstream: Upstream, ses
 
 
 @pytest.mark.parametrize("one", STREAMS, ids=str)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_where_the_network_cuts_a_stream_changes_nothing(one: Case, data: st.DataObject) -> None:
     """Packets end inside characters, line ends and JSON; no chunk may come out different for it."""

@@ -79,6 +79,19 @@ def test_another_question_has_another_answer(ask: Ask, fields: dict[str, Any]) -
     assert states(ask(MODEL), ask(MODEL, **fields), ask(MODEL, "hello!")) == ["MISS"] * 3
 
 
+def test_an_answer_is_for_its_project_and_its_schema_alone(
+    ask: Ask, upstream: Upstream, configure: Callable[..., None]
+) -> None:
+    """Rules are made by project, and a header names what an answer must fit: neither is in the body."""
+    schema = {"name": "seats", "schema": '{"type": "object"}'}
+    configure("structuredshield", schemas=[schema])
+    upstream.script(MODEL, {"text": "four"}, {"text": '{"seats": 4}'}, {"text": "five"})
+    plain, fitting = ask(MODEL), ask(MODEL, headers={"x-schema": "seats"})
+    assert states(plain, fitting, ask(MODEL, headers={"x-project": "lab"})) == ["MISS"] * 3
+    assert fitting.json()["choices"][0]["message"]["content"] == '{"seats": 4}'
+    assert states(ask(MODEL), ask(MODEL, headers={"x-schema": "seats"})) == ["HIT"] * 2
+
+
 def test_a_fresh_answer_can_be_demanded_and_is_kept(ask: Ask, upstream: Upstream) -> None:
     """X-Stockyard-No-Cache skips reading, not writing."""
     upstream.script(MODEL, {"text": "old"}, {"text": "new"})
@@ -91,7 +104,7 @@ def test_a_fresh_answer_can_be_demanded_and_is_kept(ask: Ask, upstream: Upstream
 
 def test_an_answer_grows_old(ask: Ask, application: Application) -> None:
     """After its time the provider is asked again."""
-    cache = application.runtime.gateway.cache
+    cache = application.runtime.gateway.answers.memory
     now = [0.0]
     cache._clock = lambda: now[0]
     first = ask(MODEL)

@@ -102,3 +102,46 @@ def test_no_key_is_anywhere_and_a_prompt_only_where_it_may_be(yard: Server, upst
         assert [name for name, data in places.items() if secret.encode() in data] == [], secret
     holding = {name for name, data in places.items() if PROMPT.encode() in data}
     assert holding == ({"trace_bodies"} if bodies else set())
+
+
+IN_PROMPT, IN_ANSWER = "sk-proj-canaryinprompt0123456789", "ghp_" + "canaryinanswer".ljust(36, "0")
+MAIL, WORD = "canary.person@example.com", "canaryword-bluebird"
+
+
+def guarded(yard: Server, upstream: Upstream) -> list[str]:
+    """Prompts and answers with secrets in them, plain, streamed and failing; what the callers were told."""
+    told = []
+    text = f"The key is {IN_ANSWER} and the word is {WORD}, to [EMAIL_REDACTED_1]"
+    prompt = f"I am {MAIL}, my key is {IN_PROMPT}, the word is {WORD}"
+    for does in ({"text": text}, {"text": text, "pause": 0.01}, {"status": 500}, {"frames": 9, "text": text}):
+        for stream in (False, True):
+            upstream.script(MODEL, does)
+            for said in (prompt, "hello"):
+                body = chat(MODEL, said, stream=stream)
+                told.append(yard.request("POST", "/v1/chat/completions", yard.user_key, json=body))
+    legacy = {"model": MODEL, "prompt": prompt}
+    told.append(yard.request("POST", "/v1/completions", yard.user_key, json=legacy))
+    return [f"{response.headers} {response.text}" for response in told]
+
+
+@pytest.mark.parametrize("action", ["redact", "block"])
+def test_what_is_guarded_is_nowhere(yard: Server, upstream: Upstream, action: str) -> None:
+    """Not in a log, a trace, an error, an event or a table; an address comes back to its owner, and to nobody else."""
+    make(yard, "/api/guardrails", body={"name": "word", "pattern": "canaryword-[a-z]+", "action": action})
+    make(yard, "/api/proxy/modules/secretscan", "PUT", body={"enabled": True, "config": {"action": action}})
+    pii = {"enabled": True, "config": {"pii": {"mode": "redact-restore"}}}
+    make(yard, "/api/proxy/modules/promptguard", "PUT", body=pii)
+    told = guarded(yard, upstream)
+    stored(yard, 17)
+    shown = [make(yard, path, "GET").text for path in ("/api/observe/traces", "/api/guardrails/events")]
+    kept = make(yard, "/api/observe/traces", "GET").json()["traces"]
+    shown += [make(yard, f"/api/observe/traces/{trace['id']}", "GET").text for trace in kept]
+    yard.stop()
+    places = written(yard) | {f"told {n}": text.encode() for n, text in enumerate(told)}
+    places |= {f"shown {n}": text.encode() for n, text in enumerate(shown)}
+    for secret in (IN_PROMPT, IN_ANSWER, WORD):
+        assert [name for name, data in places.items() if secret.encode() in data] == [], secret
+    holding = {name for name, data in places.items() if MAIL.encode() in data}
+    assert all(name.startswith("told ") for name in holding)
+    assert bool(holding) == (action == "redact")
+    assert any(b"word" in data for name, data in places.items() if name == "guardrail_events")

@@ -271,9 +271,11 @@ def test_texts_that_share_words_lie_near_each_other() -> None:
 
 
 def test_token_ids_are_embedded_and_counted() -> None:
-    """One id is one token."""
+    """One id is one token, also one written as 4888.0, which JSON Schema counts among the integers."""
     answer = answered({"model": "m", "input": [[1, 2, 3], [4]]}, Kind.EMBEDDINGS)
     assert (len(answer.body["data"]), answer.usage) == (2, Usage(input=4))
+    answer = answered({"model": "m", "input": [4888.0, 16]}, Kind.EMBEDDINGS)
+    assert (len(answer.body["data"]), answer.usage) == (1, Usage(input=2))
 
 
 @pytest.mark.parametrize(

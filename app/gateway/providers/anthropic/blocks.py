@@ -13,7 +13,27 @@ if TYPE_CHECKING:
     from app.gateway.wire import Json
 
 # Blocks Anthropic defines itself: a caller who writes them means them.
-_NATIVE = frozenset({"image", "document", "search_result", "tool_result", "tool_use", "thinking", "redacted_thinking"})
+_NATIVE = frozenset(
+    {
+        "image",
+        "document",
+        "search_result",
+        "tool_result",
+        "tool_use",
+        "thinking",
+        "redacted_thinking",
+        "server_tool_use",
+        "web_search_tool_result",
+        "web_fetch_tool_result",
+        "code_execution_tool_result",
+        "bash_code_execution_tool_result",
+        "text_editor_code_execution_tool_result",
+        "tool_search_tool_result",
+        "mcp_tool_use",
+        "mcp_tool_result",
+        "container_upload",
+    }
+)
 _FOREIGN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -109,12 +129,8 @@ _BLOCKS: dict[str, Callable[[Json], Json]] = {
 def _tool_use(call: Json) -> Json:
     if call.get("type", "function") != "function":
         raise ValueError("anthropic takes function tool calls only")
-    return {
-        "type": "tool_use",
-        "id": _id(call.get("id")),
-        "name": call["function"]["name"],
-        "input": arguments_of(call),
-    }
+    use = {"type": "tool_use", "id": _id(call.get("id")), "name": call["function"]["name"], "input": arguments_of(call)}
+    return use | ({"cache_control": call["cache_control"]} if call.get("cache_control") else {})
 
 
 def _tool_result(message: Json) -> Json:
@@ -124,9 +140,7 @@ def _tool_result(message: Json) -> Json:
         "tool_use_id": _id(message.get("tool_call_id")),
         "content": content if isinstance(content, str) else _blocks(message),
     }
-    if "cache_control" in message:
-        result["cache_control"] = message["cache_control"]
-    return result
+    return result | {name: message[name] for name in ("cache_control", "is_error") if name in message}
 
 
 def _id(call_id: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -14,7 +14,7 @@ from app.gateway.sse import Parser
 from app.gateway.wire import BadAnswerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from app.gateway.wire import Json, Usage
 
@@ -66,10 +66,11 @@ class AnthropicDecoder:
         event = orjson.loads(text)
         if event.get("type") == "error":
             raise BadAnswerError(complaint(event).message)
-        handle = _EVENTS.get(event.get("type"))
-        if handle is None or self._ended:
+        name = _EVENTS.get(event.get("type"))
+        if name is None or self._ended:
             return iter(())
-        return handle(self, event)
+        handled: Iterator[Json] = getattr(self, name)(event)
+        return handled
 
     def _chunk(self, delta: Json, end: str | None = None) -> Json:
         if self._head is None:
@@ -141,11 +142,11 @@ class AnthropicDecoder:
         yield self._chunk({}, finish(self._stop))
 
 
-_EVENTS: dict[str | None, Callable[[AnthropicDecoder, Json], Iterator[Json]]] = {
-    "message_start": AnthropicDecoder._message_start,  # noqa: SLF001  the table is the class's own
-    "content_block_start": AnthropicDecoder._block_start,  # noqa: SLF001
-    "content_block_delta": AnthropicDecoder._block_delta,  # noqa: SLF001
-    "content_block_stop": AnthropicDecoder._block_stop,  # noqa: SLF001
-    "message_delta": AnthropicDecoder._message_delta,  # noqa: SLF001
-    "message_stop": AnthropicDecoder._message_stop,  # noqa: SLF001
+_EVENTS: Final = {
+    "message_start": "_message_start",
+    "content_block_start": "_block_start",
+    "content_block_delta": "_block_delta",
+    "content_block_stop": "_block_stop",
+    "message_delta": "_message_delta",
+    "message_stop": "_message_stop",
 }

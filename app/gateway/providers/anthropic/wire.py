@@ -34,7 +34,7 @@ class AnthropicWire:
         with asked():
             chat = chat_body(body) if kind is Kind.COMPLETIONS else body
             url = f"{target.base_url.rstrip('/')}/v1/messages"
-            return Outgoing(url, _headers(chat, target), orjson.dumps(messages_body(chat, target.model)))
+            return Outgoing(url, request_headers(chat, target), orjson.dumps(messages_body(chat, target.model)))
 
     def answer(self, kind: Kind, raw: bytes, model: str) -> Answer:
         """The message as a completion of the asked kind."""
@@ -51,6 +51,7 @@ class AnthropicWire:
         return errors.refusal(status, raw)
 
 
-def _headers(chat: Json, target: Target) -> dict[str, str]:
+def request_headers(chat: Json, target: Target) -> dict[str, str]:
+    """The headers of a request, with the `betas` of its body."""
     made = headers(target.provider, target.key, bool(chat.get("stream"))) | {"anthropic-version": VERSION}
     return made | ({"anthropic-beta": ",".join(chat["betas"])} if chat.get("betas") else {})

@@ -111,7 +111,7 @@ def _embeddings(body: Json) -> Json:
 
 
 def _inputs(given: Any) -> list[str]:
-    many = isinstance(given, list) and bool(given) and not isinstance(given[0], int)
+    many = isinstance(given, list) and bool(given) and isinstance(given[0], str | list)
     inputs = given if isinstance(given, list) and many else [given]
     if len(inputs) > MOST_INPUTS or not all(isinstance(one, str | list) and one for one in inputs):
         raise RefusedError(f"'input' must be texts or token ids, at most {MOST_INPUTS} and none empty", "input")

@@ -1,0 +1,1 @@
+"""Calls under an `Idempotency-Key`: the first one runs, a repetition gets its answer."""

@@ -1,0 +1,1 @@
+"""Jobs on boxes: submitted by people, claimed and reported by boxes, watched while they run."""

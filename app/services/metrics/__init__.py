@@ -1,0 +1,1 @@
+"""What all workers of this machine counted, in one answer."""

@@ -1,0 +1,1 @@
+"""Finished model calls as spans of distributed traces."""

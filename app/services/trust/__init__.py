@@ -1,0 +1,1 @@
+"""Trust: policies on model calls, and the evidence that they were kept."""

@@ -1,0 +1,1 @@
+"""Handlers of operations that belong to several systems at once."""

@@ -1,0 +1,72 @@
+"""What is kept of calls beside their traces: how figures spread, the alerts they raised, and the chained log."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Index, LargeBinary, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, now
+
+
+class Spread(Base):
+    """How many calls of one slot of time had a figure within a bucket.
+
+    A slot begins at `minute` (since the epoch) and is `width` minutes long. Buckets are narrow enough that a percentile
+    read from them is right to 3 %. Provider and model are empty where all calls count together.
+    """
+
+    __tablename__ = "call_spreads"
+
+    width: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    measure: Mapped[str] = mapped_column(String(12), primary_key=True)
+    minute: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    provider: Mapped[str] = mapped_column(String(64), primary_key=True)
+    model: Mapped[str] = mapped_column(String(256), primary_key=True)
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    calls: Mapped[int]
+
+
+class RaisedAlert(Base):
+    """An alert that was raised: when last, how often, and at which figure."""
+
+    __tablename__ = "raised_alerts"
+
+    source: Mapped[str] = mapped_column(String(32), primary_key=True)
+    rule: Mapped[str] = mapped_column(String(400), primary_key=True)
+    raised_at: Mapped[datetime]
+    times: Mapped[int]
+    figure: Mapped[float]
+    threshold: Mapped[float]
+
+
+class LoggedExchange(Base):
+    """One exchange of the chained log. `hash` is SHA-256 of the hash before it, the number and the content.
+
+    `content` is canonical JSON: what the trace held when it was stored.
+    """
+
+    __tablename__ = "logged_exchanges"
+    __table_args__ = (Index("ix_logged_exchanges_created_at", "created_at"),)
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    trace_id: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    hash: Mapped[str] = mapped_column(String(64))
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class ExchangeChain(Base):
+    """The chained log's ends, one row: its last entry, the last one that retention took, and what a check found."""
+
+    __tablename__ = "exchange_chains"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(default=0)
+    hash: Mapped[str] = mapped_column(String(64), default="")
+    pruned_number: Mapped[int] = mapped_column(default=0)
+    pruned_hash: Mapped[str] = mapped_column(String(64), default="")
+    checked_at: Mapped[datetime | None]
+    broken_at: Mapped[int | None]
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)

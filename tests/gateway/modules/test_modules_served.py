@@ -1,0 +1,89 @@
+"""Modules through the real server: callers who hang up, several workers, and a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from app.services.observing.exchange_log import linked
+from gateway.lane.conftest import PROVIDERS, chat
+from gateway.lane.test_served import ask, stored, whole
+from gateway.upstream import Upstream
+from support.receiver import receiving
+from support.servers import Server
+
+MODELS = ["gpt-4o-mini", "gpt-4o"]
+
+
+def switched(yard: Server, name: str, **config: Any) -> None:
+    """A module switched on by its operator."""
+    body = {"enabled": True, "config": config}
+    answer = yard.request("PUT", f"/api/proxy/modules/{name}", yard.admin_key, json=body)
+    assert answer.ok, answer.text
+
+
+def test_a_caller_who_hangs_up_ends_every_call_made_for_him(serve: Callable[..., Server], upstream: Upstream) -> None:
+    """No model goes on writing for nobody; what each was sent is settled."""
+    yard = serve(rate_limits="off", variables=upstream.environment(*PROVIDERS, timeout=20))
+    switched(yard, "multicall", routes=[{"name": "both", "models": MODELS, "strategy": "fastest"}])
+    for model in MODELS:
+        upstream.script(model, {"delay": 15})
+    for stream in (False, True):
+        body = json.dumps(chat("any", stream=stream)).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {yard.user_key}\r\n"
+        head += f"X-MultiCall-Route: both\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", yard.port), timeout=10) as connection:
+            connection.sendall(head.encode() + body)
+            time.sleep(1.2)
+        assert [upstream.ended(model)["end"] for model in MODELS] == ["cut", "cut"]
+    rows = stored(yard, 4)
+    assert [(row["status"], row["http_status"]) for row in rows] == [("error", 499)] * 4
+    assert all(row["cost_nano"] > 0 for row in rows)
+
+
+def test_the_chained_log_survives_a_crash_of_several_workers(serve: Callable[..., Server], upstream: Upstream) -> None:
+    """Every answered call is in it once, in one chain, whoever answered it and whoever died."""
+    variables = upstream.environment(*PROVIDERS, timeout=20)
+    yard = serve(rate_limits="off", workers=2, variables=variables)
+    switched(yard, "compliancelog")
+    key = yard.user_key
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda n: whole(ask(yard, stream=n % 2 == 0)), range(40)))
+    assert {answer.status_code for answer in answers} == {200}
+    ids = {answer.headers["x-stockyard-trace-id"] for answer in answers}
+    yard.kill()
+    again = serve(rate_limits="off", workers=2, data=yard.data, variables=variables)
+    body = chat("gpt-4o-mini")
+    last = again.request("POST", "/v1/chat/completions", key, json=body).headers["x-stockyard-trace-id"]
+    rows = stored(again, 41)
+    with contextlib.closing(sqlite3.connect(again.data / "yardmaster.db")) as database:
+        query = "SELECT number, trace_id, hash, content FROM logged_exchanges ORDER BY number"
+        entries = database.execute(query).fetchall()
+    assert {entry[1] for entry in entries} == ids | {last} == {row["id"] for row in rows}
+    assert [entry[0] for entry in entries] == list(range(1, 42))
+    before = ""
+    for number, _, own, content in entries:
+        assert own == linked(before, number, content)
+        before = own
+
+
+def test_an_alert_is_raised_once_for_all_workers(serve: Callable[..., Server], upstream: Upstream) -> None:
+    """Each worker sees a part of the calls; the alert counts all of them, and nobody has to ask for it."""
+    variables = upstream.environment(*PROVIDERS, timeout=20)
+    yard = serve(rate_limits="off", workers=2, outbound_allow="127.0.0.1", variables=variables)
+    switched(yard, "alertpulse", min_calls=12)
+    upstream.script("gpt-4o", {"status": 400})
+    with receiving() as receiver:
+        hook = {"url": receiver.url, "events": ["alert.fired"]}
+        assert yard.request("POST", "/api/webhooks", yard.admin_key, json=hook).ok
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(lambda _: ask(yard, model="gpt-4o"), range(12)))
+        told = receiver.of("alert.fired", within=25)[0].body["data"]
+    assert (told["rule_name"], told["metric_value"], told["details"]) == ("high_error_rate", 100.0, {"calls": 12})
+    assert len(receiver.posts) == 1
