@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as property_settings
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, Pool, create_engine, event
 
 from app import factory
 from app.factory import Application, create
@@ -74,18 +74,21 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(50_000, 10, 10)
 
 
+# Every connection that any pool of this process has made since the last test ended.
+CONNECTED: list[Any] = []
+event.listen(Pool, "connect", lambda connection, _: CONNECTED.append(connection))
+
+
 @pytest.fixture(autouse=True)
 def _let_go() -> Iterator[None]:
-    """Engines made in a test are disposed after it, and what they connected is closed.
+    """Engines made in a test are disposed after it, and what was connected is closed.
 
     A connection that a thread gives back after its engine was disposed is only forgotten, a warning in another test.
     """
     made: list[Engine] = []
-    connected: list[Any] = []
 
     def noted(*words: Any, **options: Any) -> Engine:
         made.append(create_engine(*words, **options))
-        event.listen(made[-1], "connect", lambda connection, _: connected.append(connection))
         return made[-1]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -93,9 +96,9 @@ def _let_go() -> Iterator[None]:
         yield
     for engine in made:
         engine.dispose()
-    for connection in connected:
+    while CONNECTED:
         with suppress(Exception):  # in use until now
-            connection.close()
+            CONNECTED.pop().close()
 
 
 @pytest.fixture(scope="session", params=BACKENDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from app.services import registry
 from app.services.row_jobs.filter import RULES
 from app.services.row_jobs.types import TYPES
 from support.rows import ROWS, Json, ran
+from support.timing import cpu_seconds
 
 CONFIGS = st.fixed_dictionaries(
     {},
@@ -212,7 +212,6 @@ def test_ten_thousand_rows_are_filtered_and_sorted_at_once() -> None:
         for i in range(10_000)
     ]
     config = {"require_email": True, "rating_min": 1, "has_personal_email": True, "phone_prefix": {"prefixes": ["+33"]}}
-    began = time.process_time()
-    found = ran("sort", {"sort_by": "note"}, ran("filter", config, rows))
+    found: list[Json] = []
+    assert cpu_seconds(lambda: found.extend(ran("sort", {"sort_by": "note"}, ran("filter", config, rows)))) < 4
     assert len(found) > 5_000
-    assert time.process_time() - began < 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from app.services.row_jobs.types import TYPES
 from app.services.row_jobs.verify_emails import judge
 from app.services.row_jobs.word_lists import names
 from support.rows import Json
+from support.timing import cpu_seconds
 
 LOCALS = st.text(alphabet="abc.+-_é@ \"'", max_size=10)
 
@@ -217,7 +217,9 @@ def test_the_lists_do_not_contradict_each_other() -> None:
 def test_ten_thousand_addresses_are_judged_in_seconds() -> None:
     """Nothing is asked of anybody."""
     rows: list[Json] = [{"email": f"p{i}@acme{i}.fr"} for i in range(10_000)]
-    began = time.process_time()
-    for item in TYPES["verify_emails"].prepare({}, rows).items:
-        judge(item["email"])
-    assert time.process_time() - began < 8
+
+    def judged() -> None:
+        for item in TYPES["verify_emails"].prepare({}, rows).items:
+            judge(item["email"])
+
+    assert cpu_seconds(judged) < 8
