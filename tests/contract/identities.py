@@ -51,7 +51,9 @@ class Identities:
         return _bearer(made.json()["api_key"]["key"])
 
     def access_token(self) -> Headers:
-        """A fleet token of a new operator, who owns an org."""
+        """A fleet token of a new operator, who owns an org; the last one's box and group are in no org of theirs."""
+        self._held.pop("box_key", None)
+        self.group = ""
         bearer = _bearer(_signed_in().json()["accessToken"])
         me = requests.get(f"{BASE}/api/auth/me", headers=bearer, timeout=10).json()
         self.org = me["memberships"][0]["org"]["id"]
@@ -88,12 +90,12 @@ class Identities:
 
     def places(self, names: Iterable[str]) -> dict[str, str]:
         """What path parameters of these names may lead to: the org, a box and a group of boxes of it that are there."""
-        owner = self._live("stout_bearer")
+        groups, owner = f"{self._org_path()}/box-groups", self._live("stout_bearer")
         if "boxId" in names:
             self._live("box_key")
-        if "groupId" in names and _status(f"{self._org_path()}/box-groups/{self.group}", owner) != OK:
+        if "groupId" in names and _status(f"{groups}/{self.group}", owner) != OK:
             name = uuid.uuid4().hex
-            self.group = _post(f"{self._org_path()}/box-groups", owner, json={"name": name, "slug": name}).json()["id"]
+            self.group = _post(groups, owner, json={"name": name, "slug": name}).json()["id"]
         return {"orgId": self.org, "boxId": self.box, "groupId": self.group}
 
     def _org_path(self) -> str:
