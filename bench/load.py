@@ -32,6 +32,7 @@ WARM_UP = 200
 OK = 200
 PAGES = 50
 STREAM_LIMIT = 120.0
+TAKEN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +170,13 @@ def whole(data: bytes, words: int) -> bool:
 
 
 async def streams(target: Target, count: int, words: int, ramp: float) -> Streams:
-    """Open `count` streams spread evenly over `ramp` seconds, each on a connection made before; read all to the end."""
+    """Open `count` streams spread evenly over `ramp` seconds, each on a connection made before; read all to the end.
+
+    A connection is made for us when the kernel says so, for the server when it has taken it: that is waited for.
+    """
     request = chat(target, stream=True, stream_options={"include_usage": True})
     wires = [await connect(target.url) for _ in range(count)]
+    await asyncio.sleep(TAKEN)
     active = peak = 0
 
     async def read(wire: Wire, delay: float) -> tuple[float, bool]:
