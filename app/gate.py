@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
@@ -213,14 +213,14 @@ class _Answer:
         self.status = logs.CLIENT_GONE
         self.bodiless = False
 
-    async def send(self, message: Message) -> None:
-        """Pass a message on; the first one gets the common headers."""
+    def send(self, message: Message) -> Awaitable[None]:
+        """Pass a message on; the first one gets the common headers. A coroutine less for each piece of a stream."""
         if message["type"] == "http.response.start":
             self.started, self.status = True, message["status"]
             message["headers"] = [*message.get("headers", ()), *self._common()]
         elif self.bodiless:
             message["body"] = b""
-        await self._send(message)
+        return self._send(message)
 
     def _common(self) -> RawHeaders:
         extra: RawHeaders = [(b"x-request-id", self.request_id.encode()), *ALWAYS]

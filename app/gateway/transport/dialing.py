@@ -7,6 +7,7 @@ import socket
 import ssl
 from asyncio.staggered import staggered_race
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from itertools import chain, zip_longest
 from typing import Final, TypeVar
@@ -54,8 +55,12 @@ async def _connected(addresses: Sequence[str], port: int) -> socket.socket:
     tried: list[socket.socket] = []
     winner: socket.socket | None = None
     try:
-        attempts = [partial(_try, address, port, tried) for address in _alternating(addresses)]
-        winner, _, _ = await staggered_race(attempts, HEAD_START_S)
+        if len(addresses) == 1:  # a race of one costs more than the connection
+            with suppress(OSError):
+                winner = await _try(addresses[0], port, tried)
+        else:
+            attempts = [partial(_try, address, port, tried) for address in _alternating(addresses)]
+            winner, _, _ = await staggered_race(attempts, HEAD_START_S)
     finally:
         for other in tried:
             if other is not winner:

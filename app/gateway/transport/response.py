@@ -99,14 +99,12 @@ class HttpResponse:
                 else:
                     await self._more()
         finally:
-            if silence:
-                silence.end()
+            self._end_silence()
 
     async def close(self) -> None:
         """Give the connection up, unless it was read to its end and given back already; may be called twice."""
         self._drop()
-        if self._silence:
-            self._silence.end()
+        self._end_silence()
 
     async def begin(self) -> None:
         """Wait for the head; OSError when none came, StaleError when not even one byte did."""
@@ -165,6 +163,12 @@ class HttpResponse:
         if not self._message.complete and self._error is None:
             self._error = ConnectionError(CLOSED)
             self._source.abort()
+
+    def _end_silence(self) -> None:
+        """Each knows the other: left so, they and their call would wait for the collector."""
+        if self._silence:
+            self._silence.end()
+            self._silence = None
 
     async def _more(self) -> None:
         """Wait until something happens; whoever gives up waiting gives up the connection."""

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 
 import pytest
 
 from app.gateway.transport import HttpTransport, response
-from app.gateway.transport.response import HIGH_WATER
+from app.gateway.transport.response import HIGH_WATER, HttpResponse
 from gateway.transport.peers import Peer, ask, provider, to
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 MIB = 1024 * 1024
+
+
+def alive(kind: type) -> int:
+    """How many objects of this kind nothing has let go of yet."""
+    return sum(type(one) is kind for one in gc.get_objects())
 
 
 async def test_a_stream_comes_as_it_is_sent(transport: HttpTransport) -> None:
@@ -215,6 +221,35 @@ async def test_a_silent_stream_says_so_and_goes_on(transport: HttpTransport) -> 
         assert b"".join(pieces) == b"x" * 40
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "given up"])
+async def test_a_stream_leaves_nothing_to_the_collector(transport: HttpTransport, *, whole: bool) -> None:
+    """What waits for the collector is looked through by it, while every other call waits."""
+
+    async def speak(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED + b"1\r\nx\r\n")
+        if whole:
+            await peer.send(b"0\r\n\r\n")
+        await peer.gone()
+
+    async with provider(speak) as peer:
+        found = await transport(to(peer.url))
+        pieces = found.chunks(5)
+        assert await anext(pieces) == b"x"
+        if whole:
+            assert [piece async for piece in pieces] == []
+        gc.disable()
+        try:
+            before = alive(HttpResponse) - 1
+            await found.close()
+            await pieces.aclose()
+            del found, pieces
+            await asyncio.sleep(0.05)
+            assert alive(HttpResponse) == before
+        finally:
+            gc.enable()
+
+
 async def test_a_slow_reader_is_no_silence(transport: HttpTransport) -> None:
     """The provider is not to blame for a client that takes its time; and a closed stream rings no more."""
 
@@ -236,8 +271,9 @@ async def test_a_slow_reader_is_no_silence(transport: HttpTransport) -> None:
         began = loop.time()
         assert await anext(pieces) == b""
         assert loop.time() - began > 0.09
+        silence = found._silence
+        assert silence
         await found.close()
         with pytest.raises(ConnectionError):
             await anext(pieces)
-        assert found._silence
-        assert found._silence._timer.cancelled()
+        assert silence._timer.cancelled()
