@@ -70,3 +70,29 @@ class ExchangeChain(Base):
     checked_at: Mapped[datetime | None]
     broken_at: Mapped[int | None]
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+
+class UsualCall(Base):
+    """What is usual of a user's answered calls to a model; user 0 stands for those that are nobody's.
+
+    Size (tokens) and cost (nano-dollars) are logarithms of one more than the figure: mean and variance of so many
+    values. The clock is the mean direction of the hours with a call, each counted once.
+    """
+
+    __tablename__ = "usual_calls"
+    __table_args__ = (Index("ix_usual_calls_seen_at", "seen_at"),)
+
+    user_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    provider: Mapped[str] = mapped_column(String(64), primary_key=True)
+    model: Mapped[str] = mapped_column(String(256), primary_key=True)
+    calls: Mapped[int] = mapped_column(default=0)
+    size_mean: Mapped[float] = mapped_column(default=0.0)
+    size_variance: Mapped[float] = mapped_column(default=0.0)
+    priced: Mapped[int] = mapped_column(default=0)
+    cost_mean: Mapped[float] = mapped_column(default=0.0)
+    cost_variance: Mapped[float] = mapped_column(default=0.0)
+    hours: Mapped[int] = mapped_column(default=0)
+    last_hour: Mapped[int] = mapped_column(default=-1)
+    clock_across: Mapped[float] = mapped_column(default=0.0)
+    clock_up: Mapped[float] = mapped_column(default=0.0)
+    seen_at: Mapped[datetime] = mapped_column(default=now)

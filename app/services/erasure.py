@@ -24,6 +24,7 @@ from models.base import session
 from models.desk import Incident, IncidentNote
 from models.identity import User
 from models.mail import Mail
+from models.observing import UsualCall
 from models.orgs import OWNER, Invitation, Membership, Org
 from models.traces import Trace, TraceBody
 from models.trust import TrustFeedback
@@ -57,6 +58,8 @@ ANONYMISED = (
 )
 # Rows that are about the user by their address.
 ADDRESSED: tuple[Column, ...] = (Mail.recipient, Invitation.email, TrustFeedback.user_email)
+# Rows that go by the user's bare number, after all else: whoever stores calls holds these last, too.
+NUMBERED: tuple[Column, ...] = (UsualCall.user_id,)
 # Foreign keys to a user that the erasure empties (`ON DELETE SET NULL`), and why the rows stay.
 KEPT: Mapping[str, str] = {
     "invitation_codes.created_by_id": "A code admits others, whoever made it.",
@@ -97,6 +100,8 @@ def erase(known: User) -> Erased:
         session().execute(delete(column.class_).where(column == user.email))
     session().execute(delete(Org).where(Org.id.in_(orgs)))
     session().execute(delete(User).where(User.id == user.id))
+    for column in NUMBERED:
+        session().execute(delete(column.class_).where(column == user.id))
     answer_cache.outdate()
     bump()
     return Erased(left)

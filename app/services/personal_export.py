@@ -231,6 +231,7 @@ SECTIONS = (
 UNTOLD: Mapping[str, str] = {
     "row_job_streams": "Who watches a job at this moment.",
     "idempotent_calls": "Answers kept for a day for a call that is repeated; the calls themselves are told.",
+    "usual_calls": "Means of cost, size and hour of calls that are told one by one.",
     "cached_answers": "Copies of answers to model calls, for an hour or so.",
     "one_time_tokens": "Secrets that wait for their one use.",
     "backup_codes": "Secrets that stand in for a second factor.",

@@ -37,7 +37,8 @@ def _cascades(key: Any) -> bool:
 def handled() -> set[Column[Any]]:
     """The columns the erasure itself looks after."""
     anonymised = {rows.column.class_.__table__.c[name] for rows in erasure.ANONYMISED for name in rows.values}
-    return anonymised | {column.class_.__table__.c[column.key] for column in erasure.ADDRESSED}
+    gone = {column.class_.__table__.c[column.key] for column in (*erasure.ADDRESSED, *erasure.NUMBERED)}
+    return anonymised | gone
 
 
 def names_of(columns: Iterator[Column[Any]] | set[Column[Any]]) -> set[str]:

@@ -15,6 +15,7 @@ from models.audit import AuditEntry
 from models.base import Base, transaction
 from models.desk import Incident, IncidentNote
 from models.identity import User
+from models.observing import UsualCall
 from models.orgs import Membership, Org
 from models.traces import SpendRollup, Trace, TraceBody
 from support.accounts import PASSWORD, People, cookies_of, value_of
@@ -96,7 +97,7 @@ def test_what_others_need_stays_without_the_name(people: People, furnished: Org)
     assert {told[name].actor_id for name in ("user.erase", "auth.login_failed", "box.register")} == {None}
     [trace] = rows(people, Trace)
     assert (trace.user_id, trace.key_id, trace.details, trace.cost_nano) == (None, None, {}, 5)
-    assert rows(people, TraceBody) == []
+    assert rows(people, TraceBody) == rows(people, UsualCall) == []
     assert rows(people, SpendRollup)
 
 

@@ -20,6 +20,7 @@ from models.desk import BulkJob, BulkRecord, DeskGroup, DeskGroupMember, DeskKey
 from models.idempotency import IdempotentCall
 from models.identity import User
 from models.mail import Mail
+from models.observing import UsualCall
 from models.orgs import Invitation, Membership, Org, Team, TeamMember
 from models.row_jobs import RowJob
 from models.sessions import SshKey
@@ -49,6 +50,7 @@ def furnish(made: People, user: User, org: Org) -> None:
         session().add(ChatMemory(user_id=user.id, project="default", turns=[["user", SAID]]))
         session().add(TrustFeedback(request_id="request", user_id=user.id, rating=1, comment=SAID))
         session().add(TrustFeedback(request_id="other", user_email=user.email, rating=1, comment=SAID))
+        session().add(UsualCall(user_id=user.id, provider="sandbox", model="sandbox"))
         session().add(SpendCap(user_id=user.id, daily_nano=5_000_000_000))
         kept = {"epoch": 0, "size": len(SAID), "expires_at": now() + timedelta(hours=1), "sealed": SAID}
         session().add(CachedAnswer(key=f"of {user.id}", user_id=user.id, **kept))

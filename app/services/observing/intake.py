@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.engine import Context
-from app.services.observing import alerts, canary, exchange_log, measures, spreads
+from app.services.observing import alerts, canary, exchange_log, measures, radar, spreads
 from app.services.observing.switched import CANARY, switched
 from app.services.trace_record import TraceRecord
 from models.base import now, transaction
@@ -23,6 +23,8 @@ def observe(session: Session, rows: Sequence[TraceRecord]) -> None:
     spreads.add(session.connection(), measures.taken(rows, on))
     if exchange_log.NAME in on:
         exchange_log.append(session, on[exchange_log.NAME], [row for row in rows if row.source == measures.REAL])
+    if radar.NAME in on:
+        radar.watch(session, on[radar.NAME], rows)
     if CANARY in on:
         canary.watch(session, on[CANARY], rows)
 
@@ -40,3 +42,4 @@ class Sweep:
         with transaction(self._engine) as session:
             spreads.forget(session, now())
             alerts.forget(session, now())
+            radar.forget(session, now())
