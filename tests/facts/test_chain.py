@@ -21,7 +21,7 @@ from app.spec.join import bundle
 from support.callers import Client
 
 QUESTION = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
-PARTS = ("before", "request", "texts", "arguments", "vectors", "holds", "fits", "heard", "settlers")
+PARTS = ("before", "request", "texts", "arguments", "vectors", "holds", "fits", "heard", "failures", "settlers")
 PREFIXES = [glob.replace("*", "") for glob, _ in builtin_rules()]
 MODELS = st.text(max_size=20) | st.lists(st.sampled_from([*PREFIXES, "/", "x", "-"]), max_size=4).map("".join)
 
