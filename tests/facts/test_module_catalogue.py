@@ -23,7 +23,7 @@ from app.gateway.modules.catalogue import (
     validate_config,
 )
 from app.gateway.modules.registry import MAKERS
-from app.services.observing.switched import OBSERVERS
+from app.services.observing.switched import BESIDE, OBSERVERS
 from app.wire.wording import dotted, plain
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ ALIASES = {
     "validation": "structuredshield",
     "retry": "retrypilot",
 }
-STATES = dict.fromkeys([*MAKERS, *OBSERVERS], "off") | {
+STATES = dict.fromkeys([*MAKERS, *OBSERVERS, *BESIDE], "off") | {
     "authgate": "required",
     "spend": "required",
     "rateshield": "on",
