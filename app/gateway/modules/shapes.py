@@ -57,6 +57,11 @@ def _map(limit: str, value: Json) -> Json:
     return {"type": "object", "maxProperties": int(limit), "propertyNames": names, "additionalProperties": value}
 
 
+def _mapped(limit: str, names: str) -> Json:
+    """A map that has no other names than these."""
+    return _map(limit, _text("2000")) | {"propertyNames": {"enum": names.split("|")}}
+
+
 def _url() -> Json:
     return {"type": "string", "maxLength": 2048, "pattern": URL_PATTERN}
 
@@ -93,6 +98,7 @@ SHAPES: Final[dict[str, Callable[..., Json]]] = {
     "networks": lambda limit: _many(limit, {"type": "string", "maxLength": 50, "pattern": NETWORK_PATTERN}),
     "numbers": lambda limit, span: _many(limit, _number(span)),
     "map": lambda limit: _map(limit, _text("2000")),
+    "mapped": _mapped,
     "maps": lambda limit: _map(limit, _map("50", _name())),
     "objects": _many,
 }
