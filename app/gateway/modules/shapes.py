@@ -67,6 +67,11 @@ def _statuses(limit: str) -> Json:
     return _map(limit, value) | {"propertyNames": names}
 
 
+def _mapped(limit: str, names: str) -> Json:
+    """A map that has no other names than these."""
+    return _map(limit, _text("2000")) | {"propertyNames": {"enum": names.split("|")}}
+
+
 def _url() -> Json:
     return {"type": "string", "maxLength": 2048, "pattern": URL_PATTERN}
 
@@ -104,6 +109,7 @@ SHAPES: Final[dict[str, Callable[..., Json]]] = {
     "numbers": lambda limit, span: _many(limit, _number(span)),
     "map": lambda limit: _map(limit, _text("2000")),
     "statuses": _statuses,
+    "mapped": _mapped,
     "maps": lambda limit: _map(limit, _map("50", _name())),
     "objects": _many,
 }

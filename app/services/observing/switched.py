@@ -15,7 +15,7 @@ Settings = Mapping[str, Any]
 CANARY: Final = "canarydeploy"
 OBSERVERS: Final = ("streamsnap", "llmtap", "alertpulse", "driftwatch", "compliancelog", "anomalyradar")
 # Those that act on what is stored, or beside it, and do not look at each call as it is stored.
-BESIDE: Final = ("retentionwipe",)
+BESIDE: Final = ("retentionwipe", "webhookforge")
 
 
 def switched(session: Session) -> dict[str, Settings]:
