@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from app.gateway.modules.bodies import texts
-from app.gateway.modules.kinds import kinds_in
+from app.gateway.modules.kinds import finder, kinds_in
 from app.gateway.steps import Module, Place, Steps
 from app.services import data_flows
 from app.services.data_flows import ANY, OTHERS, Flow
@@ -92,6 +92,8 @@ class Datamap(Module):
         kinds, rate = tuple(settings["kinds"]), settings["sample_rate"]
         if not kinds or not rate:
             return Steps()
+        for kind in kinds:
+            finder(kind)
 
         def fit(exchange: Exchange, body: Json, target: Target) -> Json:
             if share_of(exchange.id) < rate:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, Final
 
 from app.gateway.modules.maskmode import cards, matches, names
 from app.gateway.patterns import linear
 
 Find = Callable[[str], Iterator[str]]
-# A text is searched in pieces that overlap by more than anything looked for is long: between two of them others run.
+# A text is searched piece by piece, so that no more of it is read than it takes to find each kind once; pieces overlap
+# by more than what is looked for is long.
 PIECE: Final = 65_536
 OVERLAP: Final = 512
-_CAPITAL: Final = r"\p{Lu}[\p{L}'’.-]{0,30}"
+_CAPITAL: Final = r"\p{Lu}[\p{L}'’.-]*"
 _STATES: Final = (
     "A[LKZR]|C[AOT]|D[CE]|FL|GA|HI|I[DLNA]|K[SY]|LA|M[EDAINSOT]|N[EVHJMYCD]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[TA]|W[AVIY]"
 )
@@ -25,7 +26,7 @@ ADDRESSES: Final = (
         r"Drive|Dr|Court|Ct|Place|Pl|Square|Sq|Terrace|Way|Highway|Hwy|Parkway|Pkwy|Close|Crescent)\b"
     ),
     (
-        r"\p{Lu}[\p{L}-]{1,40} ?(?:[Ss]tra(?:ß|ss)e|[Ss]tr\.|[Ww]eg|[Gg]asse|[Pp]latz|[Aa]llee|straat|laan|gracht|"
+        r"\p{Lu}[\p{L}-]+ ?(?:[Ss]tra(?:ß|ss)e|[Ss]tr\.|[Ww]eg|[Gg]asse|[Pp]latz|[Aa]llee|straat|laan|gracht|"
         r"plein) ?[0-9]{1,4}"
     ),
     (
@@ -52,9 +53,9 @@ NINETY_SEVEN: Final = 97
 SPACES: Final = re.compile(r"\s+")
 
 
-def _addresses(text: str) -> Iterator[str]:
-    for pattern in ADDRESSES:
-        yield from (found.group() for found in linear(pattern).match.finditer(text))
+def _addresses() -> Find:
+    patterns = [linear(pattern) for pattern in ADDRESSES]
+    return lambda text: (found.group() for pattern in patterns for found in pattern.match.finditer(text))
 
 
 def _payments(text: str) -> Iterator[str]:
@@ -70,13 +71,20 @@ def is_iban(found: Any) -> bool:
     return 0 < length <= len(text) and int(digits) % NINETY_SEVEN == 1
 
 
-FINDERS: Final[Mapping[str, Find]] = {
-    "email": matches("email"),
-    "phone": matches("phone"),
-    "name": names(()),
+# What makes each kind's finder: only those that are wanted are made.
+MAKERS: Final[Mapping[str, Callable[[], Find]]] = {
+    "email": lambda: matches("email"),
+    "phone": lambda: matches("phone"),
+    "name": lambda: names(()),
     "address": _addresses,
-    "payment": _payments,
+    "payment": lambda: _payments,
 }
+
+
+@cache
+def finder(kind: str) -> Find:
+    """What finds this kind; made once, which takes a moment."""
+    return MAKERS[kind]()
 
 
 def kinds_in(texts: Iterable[str], wanted: Iterable[str], invented: Collection[str]) -> set[str]:
@@ -85,10 +93,9 @@ def kinds_in(texts: Iterable[str], wanted: Iterable[str], invented: Collection[s
     whole = "\n".join(texts)
     for at in range(0, len(whole), PIECE):
         piece = whole[at : at + PIECE + OVERLAP]
-        found |= {kind for kind in missing if any(not _is_invented(v, invented) for v in FINDERS[kind](piece))}
+        found |= {kind for kind in missing if any(not _is_invented(v, invented) for v in finder(kind)(piece))}
         if not (missing := {kind: None for kind in missing if kind not in found}):
             break
-        time.sleep(0)
     return found
 
 
