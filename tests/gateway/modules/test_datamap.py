@@ -120,6 +120,17 @@ def test_who_was_sent_it_and_never_answered_counts(
 
 
 @BOTH
+def test_a_call_that_was_cut_off_on_its_way_counts(
+    ask: Ask, configure: Configure, upstream: Upstream, shown: Shown, stream: bool
+) -> None:
+    """Nobody knows how much of it had arrived: a map says rather too much than too little."""
+    configure("idlekill", max_duration="200ms")
+    upstream.script(MODEL, {"hang": True})
+    assert ask(MODEL, SECRETIVE, stream=stream).status_code >= 400
+    assert shown(1)["kinds"]["email"] == {"openai": 1}
+
+
+@BOTH
 def test_a_repeated_call_is_one_call(
     ask: Ask, configure: Configure, upstream: Upstream, shown: Shown, stream: bool
 ) -> None:
