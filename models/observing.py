@@ -96,3 +96,19 @@ class UsualCall(Base):
     clock_across: Mapped[float] = mapped_column(default=0.0)
     clock_up: Mapped[float] = mapped_column(default=0.0)
     seen_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class DataFlow(Base):
+    """How many examined calls carried a kind of personal data to a provider, for a project; nothing of the data.
+
+    The empty kind counts every examined call, the empty project those of all that came after too many.
+    """
+
+    __tablename__ = "data_flows"
+
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    provider: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project: Mapped[str] = mapped_column(String(100), primary_key=True)
+    calls: Mapped[int]
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]

@@ -15,6 +15,7 @@ from app.gateway.exchange import Exchange
 from app.gateway.modules.bodies import spoken_away
 from app.gateway.modules.catalogue import parse_duration
 from app.gateway.settle import estimated, failed
+from app.gateway.steps import Chain
 from app.gateway.wire import Answer, Json, Kind, Target
 from app.problems import Problem
 from app.security.principals import Principal
@@ -22,7 +23,6 @@ from app.security.principals import Principal
 if TYPE_CHECKING:
     from app.gateway.attempts import Attempts
     from app.gateway.config import Config
-    from app.gateway.steps import Chain
 
 Targets = Callable[[Exchange, "Config"], Awaitable[list[Target]]]
 # Who makes copies of calls, and the project they count for.
@@ -99,5 +99,7 @@ def _beside(exchange: Exchange, kind: Kind, body: Json, purpose: str) -> Exchang
     call = replace(exchange.call, body=body, raw=orjson.dumps(body), arguments={})
     aside = Exchange(call, kind, body, asked=body["model"], model=body["model"], route=exchange.route)
     aside.project, aside.tags, aside.context = exchange.project, exchange.tags, exchange.context
+    if exchange.chain and exchange.chain.asides:
+        aside.chain, aside.restore = Chain(exchange.chain.asides), exchange.restore
     aside.details = {"for": exchange.id, "purpose": purpose}
     return aside

@@ -133,7 +133,6 @@ class Attempts:
                 self.downgraded += target.smaller
                 return result  # noqa: TRY300 (it is counted first)
             except FailureError as failure:
-                exchange.failed(target, failure)
                 if failure.unasked and place > 0:  # a stand-in that cannot do it is no reason to blame the caller
                     exchange.provider, exchange.model = held
                     continue
@@ -176,6 +175,7 @@ class Attempts:
                 result = await attempt(target)
             except FailureError as failure:
                 exchange.attempts -= failure.unasked
+                exchange.failed(target, failure)
                 _judge(passage, failure)
                 wait = much.delay(repetition, failure.wait)
                 closed = passage is None or passage.breaker.state == CLOSED

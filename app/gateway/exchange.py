@@ -133,7 +133,7 @@ class Exchange:
             self.chain.hear(self, target, response.headers)
 
     def failed(self, target: Target, failure: FailureError) -> None:
-        """Let modules know that a target is given up."""
+        """Let modules know that an attempt failed."""
         for step in self.chain.failures if self.chain else ():
             step(self, target, failure)
 

@@ -37,7 +37,7 @@ FitStep = Callable[["Exchange", Json, Target], Json]
 Waits = Callable[["Exchange"], bool]
 # Told what the head of a provider's answer says, a refusal's too; must not fail.
 HeardStep = Callable[["Exchange", Target, Mapping[str, str]], None]
-# Told that a target is given up, and why; may change what the caller is told of it; must not fail.
+# Told how an attempt failed; may change what the caller is told of it, not what is done next; must not fail.
 FailedStep = Callable[["Exchange", Target, "FailureError"], None]
 # Called once for each call whose steps began, when it is over, whatever became of it; must not fail.
 SettledStep = Callable[["Exchange"], None]
@@ -88,8 +88,9 @@ class Steps:
     `before` is ahead of the rate limits, `texts` is every text of an answer, streamed or not, `arguments` only what
     tools are called with, `spoken` all but that; `judgement` and `answer` need the whole answer: a stream waits for it,
     unless `waits` says that this call has nothing to wait for. `vectors` is for embeddings. `hold` comes once the
-    targets are known, `fit` before each attempt at one of them, `heard` as its answer begins, `failed` once it is given
-    up; `shim` changes what one provider is sent, `throttle` is the pace of streams, `replay` that of kept answers.
+    targets are known, `fit` before each attempt at one of them, `heard` as its answer begins, `failed` when it is none;
+    `shim` changes what one provider is sent, `throttle` is the pace of streams, `replay` that of kept answers.
+    `aside`: what the gateway itself asks for a call is seen too.
     """
 
     before: RequestStep | None = None
@@ -109,6 +110,7 @@ class Steps:
     shim: Shim | None = None
     throttle: PacerMaker | None = None
     replay: PacerMaker | None = None
+    aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,7 @@ class Chain:
         self.heard = tuple(part.heard for part in parts if part.heard)
         self.failures = tuple(part.failed for part in parts if part.failed)
         self.settlers = tuple(part.settled for part in parts if part.settled)
+        self.asides = tuple(part for part in parts if part.aside)
         self.shims = dict(part.shim for part in parts if part.shim)
         self.throttle = next((part.throttle for part in parts if part.throttle), None)
         self.replay = next((part.replay for part in parts if part.replay), None)

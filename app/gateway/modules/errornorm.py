@@ -31,7 +31,7 @@ class Errornorm(Module):
     COUNTS = ("mapped", "quoted")
 
     def steps(self, settings: Mapping[str, Any]) -> Steps:
-        """Once for each provider that is given up: its last refusal may be what the caller is told."""
+        """Each refusal, since any may be the last one and what the caller is told."""
         statuses = {int(theirs): int(ours) for theirs, ours in settings["status_map"].items()}
         if not statuses and not settings["keep_original"]:
             return Steps()

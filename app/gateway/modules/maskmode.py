@@ -46,16 +46,18 @@ SHORTEST: Final = 3
 NOBODY: Final = frozenset({"there", "team", "all", "everyone", "sir", "madam", "i", "i'm"})
 
 
-def _cards(text: str) -> Iterator[str]:
+def cards(text: str) -> Iterator[str]:
+    """Numbers of payment cards in a text."""
     return (found.group() for found in linear(KINDS["credit_card"]).match.finditer(text) if is_card(found))
 
 
-def _matches(kind: str) -> Find:
+def matches(kind: str) -> Find:
+    """Whatever looks like this kind in a text."""
     pattern = linear(KINDS[kind])
     return lambda text: (found.group() for found in pattern.match.finditer(text))
 
 
-def _names(listed: Iterable[str]) -> Find:
+def names(listed: Iterable[str]) -> Find:
     """Names in a text: those an operator listed, and what looks like one by what stands before it, or begins it."""
     ours = [name for name in listed if name.strip()]
     patterns = [linear(INTRODUCED), linear(KNOWN)]
@@ -77,7 +79,7 @@ class Maskmode(Module):
 
     def steps(self, settings: Mapping[str, Any]) -> Steps:
         """Cards before phones, which a part of one may look like; names last."""
-        finders = {EMAIL: _matches("email"), CARD: _cards, PHONE: _matches("phone"), NAME: _names(settings["names"])}
+        finders = {EMAIL: matches("email"), CARD: cards, PHONE: matches("phone"), NAME: names(settings["names"])}
         wanted = [(kind, find) for kind, find in finders.items() if kind in settings["kinds"]]
         seed = settings["seed"]
 

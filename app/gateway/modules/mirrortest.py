@@ -96,7 +96,7 @@ class Mirrortest(Module):
             else:
                 self.counted["failed"] += 1
 
-        return Chain([Steps(hold=hold, settled=settled)])
+        return Chain([Steps(hold=hold, settled=settled), *(exchange.chain.asides if exchange.chain else ())])
 
     def _compare(self, exchange: Exchange, copy: Exchange, took: int) -> None:
         one, other = (WORD.findall(text_of(side).casefold())[:MOST_WORDS] for side in (exchange, copy))

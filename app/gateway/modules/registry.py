@@ -21,6 +21,7 @@ from app.gateway.modules.consentgate import Consentgate
 from app.gateway.modules.contextpack import Contextpack
 from app.gateway.modules.contextwindow import Contextwindow
 from app.gateway.modules.costpredict import Costpredict
+from app.gateway.modules.datamap import Datamap
 from app.gateway.modules.embedcache import Embedcache
 from app.gateway.modules.embedrouter import Embedrouter
 from app.gateway.modules.errornorm import Errornorm
@@ -136,6 +137,7 @@ MAKERS: Final[Mapping[str, type[Module]]] = {
     "anthrofit": Anthrofit,
     "warmpool": Warmpool,
     "errornorm": Errornorm,
+    "datamap": Datamap,
     "mockllm": Mockllm,
     "chaosllm": Chaosllm,
     "geminishim": Geminishim,

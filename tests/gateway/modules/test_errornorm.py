@@ -205,10 +205,10 @@ def test_every_refusal_the_document_knows_may_be_chosen(admin: Caller) -> None:
 
 
 def test_what_was_done_is_counted(ask: Ask, configure: Configure, upstream: Upstream, admin: Caller) -> None:
-    """Refusals under another status, and those with their own words; once for each provider given up."""
+    """Refusals under another status, and those with their own words, repetitions included."""
     configure("errornorm", status_map={"500": "503"}, keep_original=True)
     upstream.script(MODEL, {"status": 500})
     ask(MODEL)
     upstream.script(MODEL, {"status": 404})
     ask(MODEL)
-    assert admin.get("/api/proxy/modules/errornorm").json()["stats"] == {"mapped": 1, "quoted": 2}
+    assert admin.get("/api/proxy/modules/errornorm").json()["stats"] == {"mapped": 3, "quoted": 4}
