@@ -13,7 +13,7 @@ from models.gateway import ModuleState
 
 Settings = Mapping[str, Any]
 CANARY: Final = "canarydeploy"
-OBSERVERS: Final = ("streamsnap", "llmtap", "alertpulse", "driftwatch", "compliancelog", "anomalyradar")
+OBSERVERS: Final = ("streamsnap", "llmtap", "alertpulse", "driftwatch", "feedbackloop", "compliancelog", "anomalyradar")
 
 
 def switched(session: Session) -> dict[str, Settings]:
