@@ -60,6 +60,7 @@ from app.services.spans.export import SpanExport
 from app.services.webhooks.events import TASK as WEBHOOK
 from app.services.webhooks.sending import Sending
 from app.services.webhooks.watching import CircuitNews, ErrorRate
+from app.services.wiping import turn as wiping
 from app.settings import Settings, SettingsError
 from app.spec.cache import cached_bundle
 from app.spec.join import bundle
@@ -193,6 +194,7 @@ def _observe(tasks: Engine, database: Database) -> None:
     tasks.every(Drift.EVERY_S, "driftwatch", Drift(database))
     tasks.every(Feedback.EVERY_S, "feedbackloop", Feedback(database))
     tasks.every(exchange_log.Keeping.EVERY_S, "compliancelog", exchange_log.Keeping(database))
+    tasks.every(HOUR_S, "retentionwipe", wiping.Turn(database))
     tasks.every(intake.Sweep.EVERY_S, "observers.sweep", intake.Sweep(database))
 
 

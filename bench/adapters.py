@@ -124,7 +124,7 @@ class Raw:
         return b"".join([piece async for piece in self._exchange(url, BODY)])
 
     async def _exchange(self, url: str, body: bytes) -> AsyncGenerator[bytes, None]:
-        wire = self.idle[url].pop() if self.idle[url] else await connect(url)
+        wire = self.idle[url].pop() if self.idle[url] else await connect(url, Wire)
         try:
             wire.send(render(url, HEADERS, body))
             while (piece := await wire.piece()) is not None:

@@ -102,7 +102,7 @@ async def streams(client: Client, url: str, count: int) -> Streams:
 
 async def cut_after(server: Server, before: int, began: float) -> float:
     """Milliseconds until the upstream noticed one more cut stream, watched from another connection; inf if never."""
-    watcher = await connect(server.url)
+    watcher = await connect(server.url, Wire)
     request = render(f"{server.url}/stats", {}, method="GET")
     try:
         while time.perf_counter() - began < PATIENCE:
@@ -125,7 +125,7 @@ async def cuts(watcher: Wire, request: bytes) -> int:
 
 async def closing(client: Client, server: Server, url: str, *, cancel: bool) -> float:
     """Milliseconds from leaving a half-read stream (or cancelling its task) to the upstream seeing the socket close."""
-    watcher = await connect(server.url)
+    watcher = await connect(server.url, Wire)
     before = await cuts(watcher, render(f"{server.url}/stats", {}, method="GET"))
     watcher.transport.close()
     opened = asyncio.Event()

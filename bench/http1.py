@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import cast
+import time
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 RECEIVE = 256 * 1024
+LAST = b"0\r\n\r\n"
 
 
 def render(url: str, headers: dict[str, str], body: bytes = b"", method: str = "POST") -> bytes:
@@ -136,8 +141,57 @@ class Wire(asyncio.Protocol):
         return data
 
 
-async def connect(url: str) -> Wire:
+class Listener(asyncio.Protocol):
+    """A connection for one streamed answer. While it comes, only its bytes are kept and its first event is noted.
+
+    It is read once it is over: hundreds of streams read as they come would take the time of what is measured.
+    """
+
+    def __init__(self) -> None:
+        self.over = asyncio.get_running_loop().create_future()
+        self.raw: list[bytes] = []
+        self.tail = b""
+        self.chunked = True
+        self.first = float("inf")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember the transport."""
+        self.transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 — asyncio's own signature
+        """Whatever came is all there is."""
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep the bytes; look closer only where they may be the last."""
+        if not self.raw:
+            self.chunked = b"chunked" in data.lower()
+        self.raw.append(data)
+        if self.first == float("inf") and b"data: " in data:
+            self.first = time.perf_counter()
+        self.tail = (self.tail + data[-len(LAST) :])[-len(LAST) :]
+        if (self.tail == LAST or not self.chunked) and self.read()[0].complete:
+            self.over.set_result(None)
+
+    def read(self) -> tuple[Reply, bytes]:
+        """The answer so far, and its body."""
+        reply = Reply()
+        return reply, reply.feed(b"".join(self.raw))
+
+    async def hear(self, request: bytes) -> tuple[Reply, bytes, float]:
+        """Send a request; its answer, the body, and the milliseconds to its first event (infinite without one)."""
+        began = time.perf_counter()
+        self.transport.write(request)
+        await self.over
+        return *self.read(), (self.first - began) * 1e3
+
+
+P = TypeVar("P", bound=asyncio.Protocol)
+
+
+async def connect(url: str, kind: Callable[[], P]) -> P:
     """Open a connection to a URL's host."""
     host, port = address(url)
-    _, wire = await asyncio.get_running_loop().create_connection(Wire, host, port)
+    _, wire = await asyncio.get_running_loop().create_connection(kind, host, port)
     return wire

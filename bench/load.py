@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from bench.http1 import Caller, connect, render
+from bench.http1 import Caller, Listener, Wire, connect, render
 from bench.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.http1 import Wire
     from bench.peers import Target
 
 SCRIPT = ROOT / "bench" / "chat.lua"
@@ -175,18 +174,18 @@ async def streams(target: Target, count: int, words: int, ramp: float) -> Stream
     A connection is made for us when the kernel says so, for the server when it has taken it: that is waited for.
     """
     request = chat(target, stream=True, stream_options={"include_usage": True})
-    wires = [await connect(target.url) for _ in range(count)]
+    wires = [await connect(target.url, Listener) for _ in range(count)]
     await asyncio.sleep(TAKEN)
     active = peak = 0
 
-    async def read(wire: Wire, delay: float) -> tuple[float, bool]:
+    async def read(wire: Listener, delay: float) -> tuple[float, bool]:
         nonlocal active, peak
         await asyncio.sleep(delay)
         active += 1
         peak = max(peak, active)
-        first, data = await drain(wire, request)
+        reply, data, first = await wire.hear(request)
         active -= 1
-        return first, wire.reply.status == OK and whole(data, words)
+        return first, reply.complete and reply.status == OK and whole(data, words)
 
     reads = (read(wire, ramp * number / count) for number, wire in enumerate(wires))
     results = await asyncio.wait_for(asyncio.gather(*reads), STREAM_LIMIT)
@@ -196,27 +195,13 @@ async def streams(target: Target, count: int, words: int, ramp: float) -> Stream
     return Streams(count, peak, good, *percentiles([first for first, _ in results]))
 
 
-async def drain(wire: Wire, request: bytes) -> tuple[float, bytes]:
-    """Milliseconds to the first event, and the whole body (what came of it, when the server cut it)."""
-    began, first, pieces = time.perf_counter(), float("inf"), list[bytes]()
-    wire.send(request)
-    try:
-        while (piece := await wire.piece()) is not None:
-            if first == float("inf") and b"data: " in piece:
-                first = (time.perf_counter() - began) * 1e3
-            pieces.append(piece)
-    except ConnectionError:
-        pieces.append(b"")
-    return first, b"".join(pieces)
-
-
 async def repeat(target: Target, count: int, connections: int) -> int:
     """Send `count` completions over some connections; how many were not 200."""
     request, left, errors = chat(target), count, 0
 
     async def work() -> None:
         nonlocal left, errors
-        wire = await connect(target.url)
+        wire = await connect(target.url, Wire)
         while left > 0:
             left -= 1
             wire.send(request)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import JSON, ForeignKey, Index, String, Text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import JSON, ForeignKey, Index, String, Text, func, select
+from sqlalchemy.orm import Mapped, column_property, mapped_column
 
 from models.base import Base, RowId, now
 
 HOOK = "webhooks.id"
+# Characters of a body that the log shows.
+SHOWN = 1_000
 
 
 class Webhook(Base):
@@ -32,7 +34,10 @@ class Webhook(Base):
 
 
 class WebhookMessage(Base):
-    """The outbox: one event for one receiver. `status` is pending, delivered or failed."""
+    """The outbox: one event for one receiver. `status` is pending, delivered or failed.
+
+    `shape` is what came of a template: shaped, too_large or not_json; null where there was none.
+    """
 
     __tablename__ = "webhook_messages"
     __table_args__ = (
@@ -45,6 +50,7 @@ class WebhookMessage(Base):
     webhook_id: Mapped[int] = mapped_column(ForeignKey(HOOK, ondelete="CASCADE"))
     event_type: Mapped[str] = mapped_column(String(64))
     body: Mapped[str] = mapped_column(Text)
+    shape: Mapped[str | None] = mapped_column(String(10))
     status: Mapped[str] = mapped_column(String(10), default="pending")
     tries: Mapped[int] = mapped_column(default=0)
     turns: Mapped[int] = mapped_column(default=0)
@@ -53,7 +59,10 @@ class WebhookMessage(Base):
 
 
 class WebhookDelivery(Base):
-    """One attempt. `status_code` is null when no answer came; `response` is how the answer began."""
+    """One attempt. `status_code` is null when no answer came; `response` is how the answer began.
+
+    `payload` is how the body that was sent began, read from its message.
+    """
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
@@ -72,6 +81,12 @@ class WebhookDelivery(Base):
     error: Mapped[str | None] = mapped_column(String(300))
     response: Mapped[str | None] = mapped_column(String(1000))
     payload_size: Mapped[int]
+    payload: Mapped[str | None] = column_property(
+        select(func.substr(WebhookMessage.body, 1, SHOWN))
+        .where(WebhookMessage.id == message_id, WebhookMessage.body != "")
+        .correlate_except(WebhookMessage)
+        .scalar_subquery()
+    )
     latency_ms: Mapped[int]
     next_try_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)

@@ -133,6 +133,7 @@ class Attempts:
                 self.downgraded += target.smaller
                 return result  # noqa: TRY300 (it is counted first)
             except FailureError as failure:
+                exchange.failed(target, failure)
                 if failure.unasked and place > 0:  # a stand-in that cannot do it is no reason to blame the caller
                     exchange.provider, exchange.model = held
                     continue

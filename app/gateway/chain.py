@@ -10,7 +10,7 @@ from app.gateway.breaker import Breaker
 from app.gateway.modules.registry import LEAVING, MAKERS
 from app.gateway.money import usd
 from app.services.observing import figures
-from app.services.observing.switched import OBSERVERS
+from app.services.observing.switched import BESIDE, OBSERVERS
 from models.base import session
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ Json = dict[str, Any]
 
 # Failover chooses the targets, whose prices budgets are held at; there a call waits for its place, gets its key, and
 # is repeated by retrypilot; what was spent is known before it is logged. Observers look at calls when these are stored,
-# wherever they were made.
+# wherever they were made; the last act on what is stored.
 ORDER: Final = (
     "authgate",
     "ipfence",
@@ -39,12 +39,13 @@ ORDER: Final = (
     "spend",
     "logging",
     *OBSERVERS,
+    *BESIDE,
 )
 
 
 def stats(gateway: Gateway, name: str) -> Json:
     """What the module counted in this worker, an observer in all of them; nothing for one outside the chain."""
-    if name in OBSERVERS:
+    if name in {*OBSERVERS, *BESIDE}:
         return figures.shown(session(), name)
     return STATS[name](gateway) if name in STATS else gateway.modules.stats(name)
 

@@ -17,6 +17,7 @@ from app.services.trace_record import trace_id
 if TYPE_CHECKING:
     from app.gateway.cache.semantic import Question
     from app.gateway.config import Account, Config
+    from app.gateway.failures import FailureError
     from app.gateway.inbound.presentation import Frames, Inbound
     from app.gateway.leash import Leash
     from app.gateway.modules.multicall import Fan
@@ -130,6 +131,11 @@ class Exchange:
         """Let modules know how a provider's answer begins."""
         if self.chain is not None and self.chain.heard:
             self.chain.hear(self, target, response.headers)
+
+    def failed(self, target: Target, failure: FailureError) -> None:
+        """Let modules know that a target is given up."""
+        for step in self.chain.failures if self.chain else ():
+            step(self, target, failure)
 
     def frames(self) -> Frames:
         """What encodes this call's stream."""

@@ -38,7 +38,7 @@ class FailureError(Exception):
 
     `again` allows a repetition there, after `wait` seconds if the provider said so; `elsewhere` another provider.
     `faulty` counts against the provider, `billable` means that it may have done the work, `unasked` that it was never
-    sent the request.
+    sent the request. `said` is the provider's own message, when it refused.
     """
 
     problem: Problem
@@ -48,6 +48,7 @@ class FailureError(Exception):
     billable: bool = False
     unasked: bool = False
     wait: float | None = None
+    said: str = ""
 
     def __str__(self) -> str:
         return self.problem.message
@@ -67,17 +68,23 @@ def refused(exchange: Exchange, target: Target, response: UpstreamResponse, raw:
     if status in CALLERS_FAULT or (exchange.call.principal.secret and status in OPERATORS_FAULT):
         code = refusal.code if refusal.code and CODE.fullmatch(refusal.code) else None
         problem = Problem(status, said, code=code, details=details)
-        return FailureError(problem, elsewhere=False, faulty=False)
+        return FailureError(problem, elsewhere=False, faulty=False, said=refusal.message)
     if status in OPERATORS_FAULT:
         message = f"{name} did not accept the key this server sent ({status})"
-        return FailureError(Problem(502, message, details=details, headers=NEVER_RETRY), faulty=False)
-    passing = status in PASSING or status >= SERVERS_FAULT
+        problem = Problem(502, message, details=details, headers=NEVER_RETRY)
+        return FailureError(problem, faulty=False, said=refusal.message)
+    again = passing(status)
     wait = seconds(response.headers.get("retry-after"))
     if status == TOO_MANY:
         problem = Problem(429, said, details=details, headers={"retry-after": str(max(1, math.ceil(wait or 1)))})
     else:
         problem = Problem(502, f"{name} answered {status}: {refusal.message}", details=details)
-    return FailureError(problem, again=passing, faulty=passing, wait=wait)
+    return FailureError(problem, again=again, faulty=again, wait=wait, said=refusal.message)
+
+
+def passing(status: int) -> bool:
+    """Whether a provider's refusal may pass with time."""
+    return status in PASSING or status >= SERVERS_FAULT
 
 
 def _told(name: str, status: int, refusal: Refusal) -> dict[str, object]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from app.gateway.config import Account
     from app.gateway.counts import Counts
     from app.gateway.exchange import Exchange
+    from app.gateway.failures import FailureError
     from app.gateway.transport import HttpTransport
 
 # May change a copy of the body, choose another model, set an answer, or refuse with a Problem.
@@ -36,6 +37,8 @@ FitStep = Callable[["Exchange", Json, Target], Json]
 Waits = Callable[["Exchange"], bool]
 # Told what the head of a provider's answer says, a refusal's too; must not fail.
 HeardStep = Callable[["Exchange", Target, Mapping[str, str]], None]
+# Told that a target is given up, and why; may change what the caller is told of it; must not fail.
+FailedStep = Callable[["Exchange", Target, "FailureError"], None]
 # Called once for each call whose steps began, when it is over, whatever became of it; must not fail.
 SettledStep = Callable[["Exchange"], None]
 
@@ -85,8 +88,8 @@ class Steps:
     `before` is ahead of the rate limits, `texts` is every text of an answer, streamed or not, `arguments` only what
     tools are called with, `spoken` all but that; `judgement` and `answer` need the whole answer: a stream waits for it,
     unless `waits` says that this call has nothing to wait for. `vectors` is for embeddings. `hold` comes once the
-    targets are known, `fit` before each attempt at one of them, `heard` as its answer begins; `shim` changes what one
-    provider is sent, `throttle` is the pace of streams, `replay` that of answers that were kept.
+    targets are known, `fit` before each attempt at one of them, `heard` as its answer begins, `failed` once it is given
+    up; `shim` changes what one provider is sent, `throttle` is the pace of streams, `replay` that of kept answers.
     """
 
     before: RequestStep | None = None
@@ -101,6 +104,7 @@ class Steps:
     hold: HoldStep | None = None
     fit: FitStep | None = None
     heard: HeardStep | None = None
+    failed: FailedStep | None = None
     settled: SettledStep | None = None
     shim: Shim | None = None
     throttle: PacerMaker | None = None
@@ -170,6 +174,7 @@ class Chain:
         self.holds = tuple(part.hold for part in parts if part.hold)
         self.fits = tuple(part.fit for part in parts if part.fit)
         self.heard = tuple(part.heard for part in parts if part.heard)
+        self.failures = tuple(part.failed for part in parts if part.failed)
         self.settlers = tuple(part.settled for part in parts if part.settled)
         self.shims = dict(part.shim for part in parts if part.shim)
         self.throttle = next((part.throttle for part in parts if part.throttle), None)
@@ -185,6 +190,7 @@ class Chain:
             self.holds,
             self.fits,
             self.heard,
+            self.failures,
             self.settlers,
             self.vectors,
             self.shims,

@@ -52,13 +52,18 @@ class Retention:
 
 def expire(engine: Engine, limit: datetime, batch: int = BATCH) -> int:
     """Delete the oldest traces from before the limit, with bodies, tags and counts, in one transaction; how many."""
+    with transaction(engine) as opened:
+        return take(opened, limit, batch)
+
+
+def take(session: Session, limit: datetime, batch: int = BATCH) -> int:
+    """The same in the transaction at hand."""
     columns = (Trace.seq, Trace.tags, *(getattr(Trace, name) for name in KIND))
     oldest = select(*columns).where(Trace.created_at < limit).order_by(Trace.created_at, Trace.seq).limit(batch)
-    with transaction(engine) as opened:
-        only_writer(opened.connection())
-        rows = opened.execute(oldest).all()
-        if rows:
-            _delete(opened, rows)
+    only_writer(session.connection())
+    rows = session.execute(oldest).all()
+    if rows:
+        _delete(session, rows)
     return len(rows)
 
 

@@ -87,7 +87,9 @@ def anthropic(problem: Problem, request_id: str) -> Json:
     kind = ANTHROPIC_TYPES.get(
         problem.status, "invalid_request_error" if problem.status < SERVERS_FAULT else "api_error"
     )
-    said = {"type": kind, "message": _sentence(problem)}
+    said: Json = {"type": kind, "message": _sentence(problem)}
+    if original := problem.details.get("provider_message"):
+        said["details"] = {"provider_message": original}
     return {"type": "error", "error": said, "request_id": request_id}
 
 

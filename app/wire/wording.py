@@ -25,6 +25,7 @@ PLAIN: Mapping[str, str] = {
     "minProperties": "must have at least {0} field(s)",
     "maxProperties": "must have at most {0} field(s)",
     "uniqueItems": "must not repeat an item",
+    "propertyNames": "has a field whose name is not allowed",
     "pattern": "has a character or form that is not allowed",
     "format": "must be a valid {0}",
     "repeated": "must not be sent twice",

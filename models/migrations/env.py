@@ -26,6 +26,7 @@ from models import (
     traces,
     trust,
     webhooks,
+    wiping,
 )
 from models.base import WRITE, Base
 
@@ -51,6 +52,7 @@ MODELS = (
     traces,
     trust,
     webhooks,
+    wiping,
 )
 
 

@@ -33,6 +33,7 @@ class WebhookDeliveryView(View):
     error = String()
     response = String()
     payload_size = Integer()
+    payload = String()
     latency_ms = Integer()
     created_at = Timestamp()
     next_try_at = Timestamp()

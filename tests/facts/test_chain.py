@@ -16,12 +16,12 @@ from app.gateway.modules.catalogue import CATALOGUE
 from app.gateway.modules.registry import LEAVING, MAKERS, OUTGOING, RULES
 from app.gateway.providers import builtin_rules, provider_for_model
 from app.services.observing.figures import SHOWN
-from app.services.observing.switched import OBSERVERS
+from app.services.observing.switched import BESIDE, OBSERVERS
 from app.spec.join import bundle
 from support.callers import Client
 
 QUESTION = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
-PARTS = ("before", "request", "texts", "arguments", "vectors", "holds", "fits", "heard", "settlers")
+PARTS = ("before", "request", "texts", "arguments", "vectors", "holds", "fits", "heard", "failures", "settlers")
 PREFIXES = [glob.replace("*", "") for glob, _ in builtin_rules()]
 MODELS = st.text(max_size=20) | st.lists(st.sampled_from([*PREFIXES, "/", "x", "-"]), max_size=4).map("".join)
 
@@ -83,8 +83,8 @@ def test_authgate_acts_first(client: Client) -> None:
 def test_what_is_implemented_is_in_the_chain() -> None:
     """And nothing else: a module outside it would be a toggle without effect."""
     assert set(ORDER) == {name for name, entry in CATALOGUE.items() if entry.implemented}
-    assert set(STATS) == set(ORDER) - {"authgate", *OBSERVERS} - set(MAKERS)
-    assert set(SHOWN) == set(OBSERVERS)
+    assert set(STATS) == set(ORDER) - {"authgate", *OBSERVERS, *BESIDE} - set(MAKERS)
+    assert set(SHOWN) == {*OBSERVERS, *BESIDE}
 
 
 def test_the_document_knows_every_category() -> None:

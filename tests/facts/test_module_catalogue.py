@@ -23,7 +23,8 @@ from app.gateway.modules.catalogue import (
     validate_config,
 )
 from app.gateway.modules.registry import MAKERS
-from app.services.observing.switched import OBSERVERS
+from app.services.observing.switched import BESIDE, OBSERVERS
+from app.services.webhooks import EVENTS
 from app.wire.wording import dotted, plain
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ ALIASES = {
     "validation": "structuredshield",
     "retry": "retrypilot",
 }
-STATES = dict.fromkeys([*MAKERS, *OBSERVERS], "off") | {
+STATES = dict.fromkeys([*MAKERS, *OBSERVERS, *BESIDE], "off") | {
     "authgate": "required",
     "spend": "required",
     "rateshield": "on",
@@ -213,6 +214,7 @@ def test_a_config_is_completed_inside_objects_and_lists() -> None:
         ("modelalias", {"aliases": [{"alias": "a"}]}, "aliases[0].model is required"),
         ("failover", {"circuit_breaker": {"failure_threshold": 0}}, "circuit_breaker.failure_threshold must be at "),
         ("rateshield", {"per": "planet"}, "per must be one of api_key or user or project or ip"),
+        ("webhookforge", {"templates": {"key.gone": "x"}}, "templates has a field whose name is not allowed"),
         ("secretscan", {"custom": ["("]}, "custom[0] must be a valid regex"),
         ("alertpulse", [], " must be of type object"),
     ],
@@ -242,6 +244,12 @@ def test_an_issue_never_repeats_what_was_sent() -> None:
 def test_provider_keys_in_a_config_are_marked_secret() -> None:
     """The control plane hides what is marked; a key that is not marked would be shown."""
     assert CATALOGUE["keypool"].config_schema["properties"]["keys"]["items"]["properties"]["key"]["writeOnly"] is True
+
+
+def test_a_template_may_be_set_for_every_event() -> None:
+    """And for no other: whoever mistypes one is told, and does not wait for it in vain."""
+    names = CATALOGUE["webhookforge"].config_schema["properties"]["templates"]["propertyNames"]["enum"]
+    assert sorted(names) == sorted(EVENTS)
 
 
 def test_an_unknown_module_has_no_config() -> None:

@@ -40,7 +40,8 @@ def of_reply(reply: Reply, body: bytes) -> bytes | None:
 def of_problem(problem: Problem, exchange: Exchange) -> bytes | None:
     """A final refusal, packed; None when another try may fare better."""
     paid = problem.status == FORBIDDEN and exchange.usage is not None
-    if problem.status not in FINAL and not paid:
+    own = problem.details.get("provider_status", problem.status)  # a module may show another than the provider's
+    if not FINAL.issuperset((problem.status, own)) and not paid:
         return None
     said = {"message": problem.message, "code": problem.code, "details": problem.details, "headers": problem.headers}
     return _packed({"status": problem.status, "problem": said}, b"")

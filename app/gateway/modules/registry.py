@@ -23,6 +23,7 @@ from app.gateway.modules.contextwindow import Contextwindow
 from app.gateway.modules.costpredict import Costpredict
 from app.gateway.modules.embedcache import Embedcache
 from app.gateway.modules.embedrouter import Embedrouter
+from app.gateway.modules.errornorm import Errornorm
 from app.gateway.modules.evalgate import Evalgate
 from app.gateway.modules.extractml import Extractml
 from app.gateway.modules.geminishim import Geminishim
@@ -134,6 +135,7 @@ MAKERS: Final[Mapping[str, type[Module]]] = {
     "partialcache": Partialcache,
     "anthrofit": Anthrofit,
     "warmpool": Warmpool,
+    "errornorm": Errornorm,
     "mockllm": Mockllm,
     "chaosllm": Chaosllm,
     "geminishim": Geminishim,

@@ -21,6 +21,9 @@ URL_PATTERN: Final = r"^(https?://[^\s]+)?$"
 NETWORK_PATTERN: Final = r"^[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?$"
 HEADER_PATTERN: Final = r"^[Xx]-[A-Za-z0-9-]{1,60}$"
 HOURS_PATTERN: Final = r"^(([01][0-9]|2[0-3])-([01][0-9]|2[0-4]))?$"
+STATUS_PATTERN: Final = r"^[45][0-9]{2}$"
+# What the model calls' operations document as refusals.
+REFUSALS: Final = (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504)
 MAX_SECONDS: Final = 864_000_000
 MAX_MONEY: Final = 10_000_000
 NESTED: Final = frozenset({"object", "objects"})
@@ -55,6 +58,18 @@ def _many(limit: str, item: Json, **more: Any) -> Json:
 def _map(limit: str, value: Json) -> Json:
     names = {"minLength": 1, "maxLength": 200}
     return {"type": "object", "maxProperties": int(limit), "propertyNames": names, "additionalProperties": value}
+
+
+def _statuses(limit: str) -> Json:
+    """For a provider's status one of ours, as a number or a text."""
+    names = {"minLength": 3, "maxLength": 3, "pattern": STATUS_PATTERN}
+    value = _number("400..599", "integer") | {"type": ["string", "integer"], "enum": [*REFUSALS, *map(str, REFUSALS)]}
+    return _map(limit, value) | {"propertyNames": names}
+
+
+def _mapped(limit: str, names: str) -> Json:
+    """A map that has no other names than these."""
+    return _map(limit, _text("2000")) | {"propertyNames": {"enum": names.split("|")}}
 
 
 def _url() -> Json:
@@ -93,6 +108,8 @@ SHAPES: Final[dict[str, Callable[..., Json]]] = {
     "networks": lambda limit: _many(limit, {"type": "string", "maxLength": 50, "pattern": NETWORK_PATTERN}),
     "numbers": lambda limit, span: _many(limit, _number(span)),
     "map": lambda limit: _map(limit, _text("2000")),
+    "statuses": _statuses,
+    "mapped": _mapped,
     "maps": lambda limit: _map(limit, _map("50", _name())),
     "objects": _many,
 }

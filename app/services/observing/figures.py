@@ -25,6 +25,8 @@ from app.services.observing.measures import (
 )
 from app.services.observing.spreads import DAY, HOUR, Counts, Whose
 from app.services.observing.switched import Settings, settings_of
+from app.services.webhooks import shaping
+from app.services.wiping import turn
 from models.base import EPOCH, micros, now
 from models.views.fields import rfc3339
 
@@ -151,4 +153,6 @@ SHOWN: Final[Mapping[str, Callable[[Session, Settings], Json]]] = {
     "feedbackloop": ratings.stats,
     "anomalyradar": radar.stats,
     "compliancelog": lambda session, _: exchange_log.stats(session),
+    "retentionwipe": lambda session, _: turn.stats(session),
+    "webhookforge": lambda session, _: shaping.stats(session),
 }

@@ -14,6 +14,8 @@ from models.gateway import ModuleState
 Settings = Mapping[str, Any]
 CANARY: Final = "canarydeploy"
 OBSERVERS: Final = ("streamsnap", "llmtap", "alertpulse", "driftwatch", "feedbackloop", "compliancelog", "anomalyradar")
+# Those that act on what is stored, or beside it, and do not look at each call as it is stored.
+BESIDE: Final = ("retentionwipe", "webhookforge")
 
 
 def switched(session: Session) -> dict[str, Settings]:
@@ -21,6 +23,13 @@ def switched(session: Session) -> dict[str, Settings]:
     names = (*OBSERVERS, CANARY)
     wanted = select(ModuleState.name, ModuleState.config).where(ModuleState.enabled, ModuleState.name.in_(names))
     return {name: complete_config(name, config) for name, config in session.execute(wanted)}
+
+
+def enabled(session: Session, name: str) -> Settings | None:
+    """The complete settings of a module that is on; None while it is off."""
+    wanted = select(ModuleState.config).where(ModuleState.name == name, ModuleState.enabled)
+    config = session.scalar(wanted)
+    return None if config is None else complete_config(name, config)
 
 
 def settings_of(session: Session, name: str) -> Settings:

@@ -6,10 +6,10 @@ import secrets
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
-import orjson
 from sqlalchemy import func, select
 
 from app import engine
+from app.services.webhooks.shaping import shaped
 from models.base import now, session
 from models.views.fields import rfc3339
 from models.webhooks import Webhook, WebhookMessage
@@ -61,13 +61,13 @@ def announce(type_: str, data: Json) -> None:
 
 def queue(hooks: Iterable[Webhook], type_: str, data: Json) -> list[str]:
     """Put an event into the outbox of these receivers; the ids of its messages."""
+    taking = [hook for hook in hooks if _pending(hook) < MOST_PENDING]
+    if not taking:
+        return []
     moment = now()
-    body = orjson.dumps({"type": type_, "timestamp": rfc3339(moment), "data": data}).decode()
-    rows = [
-        WebhookMessage(uid=_uid(), webhook_id=hook.id, event_type=type_, body=body, created_at=moment)
-        for hook in hooks
-        if _pending(hook) < MOST_PENDING
-    ]
+    body, shape = shaped(session(), type_, {"type": type_, "timestamp": rfc3339(moment), "data": data})
+    said = {"event_type": type_, "body": body, "shape": shape, "created_at": moment}
+    rows = [WebhookMessage(uid=_uid(), webhook_id=hook.id, **said) for hook in taking]
     session().add_all(rows)
     session().flush()
     for row in rows:

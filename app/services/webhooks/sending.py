@@ -20,6 +20,7 @@ from app.security.sealing import UnsealError, unseal
 from app.security.secrets import Secrets
 from app.services.webhooks import signing
 from app.services.webhooks.events import DELIVERED, FAILED, PENDING, hand_over
+from app.services.webhooks.shaping import content_type
 from models.base import now, transaction
 from models.webhooks import Webhook, WebhookDelivery, WebhookMessage
 
@@ -87,7 +88,7 @@ class Sending:
             secret = unseal(hook.sealed_secret or "", owner_of(hook.id), self.secrets)
         except UnsealError:
             return _told(Outcome(None, "its secret cannot be opened: delete the webhook and make it anew"))
-        told = {"Content-Type": "application/json", "User-Agent": AGENT, "X-Stockyard-Event": message.event_type}
+        told = {"Content-Type": content_type(body), "User-Agent": AGENT, "X-Stockyard-Event": message.event_type}
         signed = signing.headers(secret, message.uid, body, moment)
         return _told(post(hook.url, told | signed, body, self.allowed))
 
