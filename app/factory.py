@@ -50,6 +50,7 @@ from app.services.metrics.scrape import Metrics
 from app.services.observing import exchange_log, intake
 from app.services.observing.drift import Drift
 from app.services.observing.pulse import Pulse
+from app.services.observing.ratings import Feedback
 from app.services.recorder import SPOOL, Recorder, RecorderThread
 from app.services.retention import Retention
 from app.services.revisions import Watcher
@@ -191,6 +192,7 @@ def _observe(tasks: Engine, database: Database) -> None:
     """The turns of the modules that look at stored calls."""
     tasks.every(Pulse.EVERY_S, "alertpulse", Pulse(database))
     tasks.every(Drift.EVERY_S, "driftwatch", Drift(database))
+    tasks.every(Feedback.EVERY_S, "feedbackloop", Feedback(database))
     tasks.every(exchange_log.Keeping.EVERY_S, "compliancelog", exchange_log.Keeping(database))
     tasks.every(HOUR_S, "retentionwipe", wiping.Turn(database))
     tasks.every(intake.Sweep.EVERY_S, "observers.sweep", intake.Sweep(database))

@@ -29,7 +29,7 @@ class Spread(Base):
 
 
 class RaisedAlert(Base):
-    """An alert that was raised: when last, how often, and at which figure."""
+    """An alert that was raised: when last, how often, at which figure, and since when its reason is over, if it is."""
 
     __tablename__ = "raised_alerts"
 
@@ -39,6 +39,7 @@ class RaisedAlert(Base):
     times: Mapped[int]
     figure: Mapped[float]
     threshold: Mapped[float]
+    over_at: Mapped[datetime | None]
 
 
 class LoggedExchange(Base):

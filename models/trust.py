@@ -98,6 +98,7 @@ class TrustFeedback(Base):
         Index("ix_trust_feedback_request_id", "request_id", "id"),
         Index("ix_trust_feedback_user_id", "user_id"),
         Index("ix_trust_feedback_user_email", "user_email"),
+        Index("ix_trust_feedback_created_at", "created_at"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)

@@ -34,19 +34,33 @@ class Reason:
 
 
 def fire(session: Session, reason: Reason, cooldown_s: float, **details: Any) -> bool:
-    """Raise an alert unless it was raised lately; in the transaction at hand, which must be one for writing."""
+    """Raise an alert unless it was raised lately and is not over; in the transaction at hand, one for writing."""
     moment = now()
     held = session.get(RaisedAlert, (reason.source, reason.rule), with_for_update=True)
-    if held is not None and held.raised_at > moment - timedelta(seconds=cooldown_s):
+    if held is not None and held.over_at is None and held.raised_at > moment - timedelta(seconds=cooldown_s):
         return False
     if held is None:
         held = RaisedAlert(source=reason.source, rule=reason.rule, times=0)
         session.add(held)
-    held.raised_at, held.times = moment, held.times + 1
+    held.raised_at, held.times, held.over_at = moment, held.times + 1, None
     held.figure, held.threshold = reason.figure, reason.threshold
     announce("alert.fired", _told(reason, moment) | ({"details": details} if details else {}))
     log.warning("%s: %s", reason.source, reason.message)
     return True
+
+
+def over(session: Session, source: str, rule: str) -> None:
+    """Note that the reason is over: the next time it is raised at once, whatever the cooldown."""
+    held = session.get(RaisedAlert, (source, rule), with_for_update=True)
+    if held is not None and held.over_at is None:
+        held.over_at = now()
+
+
+def standing(session: Session, source: str) -> set[str]:
+    """The rules whose alerts were raised and are not known to be over."""
+    return set(
+        session.scalars(select(RaisedAlert.rule).where(RaisedAlert.source == source, RaisedAlert.over_at.is_(None)))
+    )
 
 
 def raised(session: Session, source: str) -> Json:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from app.gateway.money import usd
-from app.services.observing import alerts, drift, exchange_log, pulse, radar, spreads
+from app.services.observing import alerts, drift, exchange_log, pulse, radar, ratings, spreads
 from app.services.observing.measures import (
     ANSWERED,
     CACHED,
@@ -150,6 +150,7 @@ SHOWN: Final[Mapping[str, Callable[[Session, Settings], Json]]] = {
     "llmtap": _tap,
     "streamsnap": _snap,
     "driftwatch": drift.stats,
+    "feedbackloop": ratings.stats,
     "anomalyradar": radar.stats,
     "compliancelog": lambda session, _: exchange_log.stats(session),
     "retentionwipe": lambda session, _: turn.stats(session),

@@ -13,7 +13,7 @@ from models.gateway import ModuleState
 
 Settings = Mapping[str, Any]
 CANARY: Final = "canarydeploy"
-OBSERVERS: Final = ("streamsnap", "llmtap", "alertpulse", "driftwatch", "compliancelog", "anomalyradar")
+OBSERVERS: Final = ("streamsnap", "llmtap", "alertpulse", "driftwatch", "feedbackloop", "compliancelog", "anomalyradar")
 # Those that act on what is stored, or beside it, and do not look at each call as it is stored.
 BESIDE: Final = ("retentionwipe", "webhookforge")
 

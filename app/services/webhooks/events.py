@@ -23,7 +23,7 @@ PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
 EVENTS: Final[Mapping[str, str]] = {
     TEST: "Somebody asked for a test.",
     "trace.error": "Model calls failed; the failures of one batch with one cause are one event.",
-    "alert.fired": "A figure of the calls passed a threshold: failures, latency, changed answers, an unusual call.",
+    "alert.fired": "A figure of the calls passed a threshold: failures, latency, changed answers, ratings, odd calls.",
     "cost.threshold": "A budget came to a share of itself at which notice is given.",
     "spend.cap_exceeded": "A budget is spent, or a call found no room in it.",
     "guardrail.violation": "A guardrail found something; what one found in a batch of calls is one event.",

@@ -23,6 +23,7 @@ from models.base import micros, now, transaction
 from models.observing import UsualCall
 from support.callers import Caller
 from support.receiver import Receiver, receiving
+from support.together import at_once
 
 Configure = Callable[..., None]
 Json = dict[str, Any]
@@ -254,6 +255,17 @@ def test_what_is_off_learns_nothing(application: Application, stored: Stored, co
     stored(*rows)
     stored(*rows)
     assert [pattern.calls for pattern in _kept(application)] == [5]
+
+
+def test_workers_learn_and_report_together(
+    application: Application, stored: Stored, configure: Configure, rules: Rules
+) -> None:
+    """Whoever stores a call counts it in the one pattern there is, and a burst over all of them is one event."""
+    configure(NAME)
+    at_once(*[lambda: stored(*varied(50)) for _ in range(4)])
+    assert [pattern.calls for pattern in _kept(application)] == [200]
+    at_once(*[lambda: stored(call(cost_nano=10**10)) for _ in range(4)])
+    assert rules() == {"cost of user 1 on openai/m": 1}
 
 
 def test_patterns_are_bounded(application: Application, stored: Stored, configure: Configure) -> None:

@@ -87,3 +87,31 @@ def test_an_alert_is_raised_once_for_all_workers(serve: Callable[..., Server], u
         told = receiver.of("alert.fired", within=25)[0].body["data"]
     assert (told["rule_name"], told["metric_value"], told["details"]) == ("high_error_rate", 100.0, {"calls": 12})
     assert len(receiver.posts) == 1
+
+
+def test_what_is_odd_and_what_is_disliked_is_told_of(serve: Callable[..., Server], upstream: Upstream) -> None:
+    """Calls and ratings through either worker count together; the engine looks by itself."""
+    variables = upstream.environment(*PROVIDERS, timeout=20)
+    yard = serve(rate_limits="off", workers=2, outbound_allow="127.0.0.1", variables=variables)
+    switched(yard, "anomalyradar", min_samples=12)
+    switched(yard, "feedbackloop", min_samples=3)
+    with receiving() as receiver:
+        hook = {"url": receiver.url, "events": ["alert.fired"]}
+        assert yard.request("POST", "/api/webhooks", yard.admin_key, json=hook).ok
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(lambda _: ask(yard, model="gpt-4o"), range(12)))
+        traces = [row["id"] for row in stored(yard, 12)]
+        usage = {"prompt_tokens": 8, "completion_tokens": 9_000, "total_tokens": 9_008}
+        upstream.script("gpt-4o", *[{"usage": usage}] * 3)
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(lambda _: ask(yard, model="gpt-4o"), range(3)))
+        [odd] = [post.body["data"] for post in receiver.of("alert.fired", within=25)]
+        assert (odd["source"], odd["details"]["model"]) == ("anomalyradar", "gpt-4o")
+        for trace in traces[:3]:
+            said = {"trace_id": trace, "rating": 1}
+            assert yard.request("POST", "/api/trust/feedback", yard.user_key, json=said).ok
+        with contextlib.closing(sqlite3.connect(yard.data / "yardmaster.db")) as database, database:
+            database.execute("UPDATE engine_schedules SET next_at = 0 WHERE name = 'feedbackloop'")
+        disliked = receiver.of("alert.fired", 2, within=25)[1].body["data"]
+    assert (disliked["source"], disliked["metric_value"]) == ("feedbackloop", 1)
+    assert len(receiver.posts) == 2
