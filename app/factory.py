@@ -33,6 +33,7 @@ from app.security.authenticator import Authenticator
 from app.security.secrets import load_or_create
 from app.services import (
     answer_cache,
+    approvals,
     bulk,
     chat_memory,
     guardrail_events,
@@ -47,7 +48,7 @@ from app.services.bulk_run import BulkRun
 from app.services.delivery import Delivery
 from app.services.key_use import KeyUse
 from app.services.metrics.scrape import Metrics
-from app.services.observing import exchange_log, intake
+from app.services.observing import cohorts, exchange_log, intake
 from app.services.observing.drift import Drift
 from app.services.observing.pulse import Pulse
 from app.services.observing.ratings import Feedback
@@ -57,6 +58,7 @@ from app.services.revisions import Watcher
 from app.services.rollups import store
 from app.services.row_jobs import duty
 from app.services.spans.export import SpanExport
+from app.services.training import turn as training
 from app.services.webhooks.events import TASK as WEBHOOK
 from app.services.webhooks.sending import Sending
 from app.services.webhooks.watching import CircuitNews, ErrorRate
@@ -173,6 +175,8 @@ def _engine(runtime: Runtime) -> Engine:
     tasks.every(HOUR_S, "webhooks.sweep", fire.sweep)
     if collector := otlp.collector():
         tasks.every(SpanExport.EVERY_S, "spans", SpanExport(runtime.engine, collector))
+    tasks.every(approvals.LAPSE_EVERY_S, "approvals.lapse", approvals.Lapse(runtime.engine))
+    tasks.every(HOUR_S, "approvals.sweep", approvals.Sweep(runtime.engine, runtime.gateway.retention_days))
     tasks.every(60.0, "answers.sweep", answer_cache.Sweep(runtime.engine))
     tasks.every(60.0, "webhooks.error_rate", ErrorRate(runtime.engine))
     tasks.every(overseer.EVERY_S, "box.jobs", overseer.Overseer(runtime, store_of(runtime)))
@@ -184,6 +188,8 @@ def _engine(runtime: Runtime) -> Engine:
     tasks.every(HOUR_S, "guardrails.sweep", guardrail_events.Sweep(runtime.engine, runtime.gateway.retention_days))
     tasks.every(kept_answers.EVERY_S, "idempotency.sweep", kept_answers.Sweep(runtime.engine))
     _observe(tasks, runtime.engine)
+    tasks.every(training.Turn.EVERY_S, training.NAME, training.Turn(runtime.engine, settings.data))
+    tasks.every(training.Sweep.EVERY_S, f"{training.NAME}.sweep", training.Sweep(runtime.engine))
     tasks.every(HOUR_S, "retention", Retention(runtime.engine, runtime.gateway.retention_days))
     return tasks
 
@@ -194,6 +200,7 @@ def _observe(tasks: Engine, database: Database) -> None:
     tasks.every(Drift.EVERY_S, "driftwatch", Drift(database))
     tasks.every(Feedback.EVERY_S, "feedbackloop", Feedback(database))
     tasks.every(exchange_log.Keeping.EVERY_S, "compliancelog", exchange_log.Keeping(database))
+    tasks.every(cohorts.Turn.EVERY_S, cohorts.NAME, cohorts.Turn(database))
     tasks.every(HOUR_S, "retentionwipe", wiping.Turn(database))
     tasks.every(intake.Sweep.EVERY_S, "observers.sweep", intake.Sweep(database))
 

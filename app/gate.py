@@ -215,10 +215,10 @@ class _Answer:
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on; the first one gets the common headers. A coroutine less for each piece of a stream."""
-        if message["type"] == "http.response.start":
+        if "status" in message:
             self.started, self.status = True, message["status"]
             message["headers"] = [*message.get("headers", ()), *self._common()]
-        elif self.bodiless:
+        if self.bodiless:
             message["body"] = b""
         return self._send(message)
 

@@ -17,7 +17,7 @@ from werkzeug.routing import Rule
 
 from app.spec.bridge import HandlerResolver, MatchedRouting, Specification31, validator_map
 from app.wire.call import Call
-from app.wire.replies import App, Receive, Reply, Scope, Send, send_reply
+from app.wire.replies import WHOLE, App, Receive, Reply, Scope, Send, send_reply
 from app.wire.rules import Rules
 
 Json = dict[str, Any]
@@ -90,6 +90,6 @@ class AsyncPlane:
             rules.read_parameters(call)
             await rules.read_body(call, receive)
             reply = await self._find(call.operation.id)(call, **call.arguments)
-            await send_reply(reply, receive, send)
+            await send_reply(reply, receive, send, whole=WHOLE in scope.get("extensions", ()))
         finally:
             call.receive = None  # the connection holds the call: a circle that only the collector could undo

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Index, LargeBinary, String
+from sqlalchemy import JSON, Index, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, now
@@ -113,3 +114,44 @@ class DataFlow(Base):
     calls: Mapped[int]
     first_at: Mapped[datetime]
     last_at: Mapped[datetime]
+
+
+class CostCell(Base):
+    """What the calls of one UTC day with the same project, feature, template, model and user came to.
+
+    Empty where a call had none; user 0 is nobody. `day` is days since the epoch.
+    """
+
+    __tablename__ = "cost_cells"
+    __table_args__ = (Index("ix_cost_cells_user_id", "user_id"),)
+
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    project: Mapped[str] = mapped_column(String(100), primary_key=True)
+    feature: Mapped[str] = mapped_column(String(200), primary_key=True)
+    template: Mapped[str] = mapped_column(String(200), primary_key=True)
+    model: Mapped[str] = mapped_column(String(256), primary_key=True)
+    user_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    calls: Mapped[int]
+    unpriced: Mapped[int]
+    tokens: Mapped[int]
+    cost_nano: Mapped[int]
+
+
+class CohortMember(Base):
+    """The project of a user's first call, noted while its trace was kept."""
+
+    __tablename__ = "cohort_members"
+
+    user_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    project: Mapped[str] = mapped_column(String(100))
+
+
+class CohortView(Base):
+    """Groups of users as they are shown, by the length of a step and what makes a group, and when they were made."""
+
+    __tablename__ = "cohort_views"
+
+    step: Mapped[str] = mapped_column(String(10), primary_key=True)
+    grouped: Mapped[str] = mapped_column(String(12), primary_key=True)
+    content: Mapped[dict[str, Any]] = mapped_column(JSON)
+    made_at: Mapped[datetime]

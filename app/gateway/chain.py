@@ -11,6 +11,7 @@ from app.gateway.modules.registry import LEAVING, MAKERS
 from app.gateway.money import usd
 from app.services.observing import figures
 from app.services.observing.switched import BESIDE, OBSERVERS
+from app.services.vault.closing import NAME as VAULT
 from models.base import session
 
 if TYPE_CHECKING:
@@ -19,15 +20,16 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 # Failover chooses the targets, whose prices budgets are held at; there a call waits for its place, gets its key, and
-# is repeated by retrypilot; what was spent is known before it is logged. Observers look at calls when these are stored,
-# wherever they were made; the last act on what is stored.
+# is repeated by retrypilot; what was spent is known before it is logged, and what is logged is sealed. Observers look
+# at calls when these are stored, wherever they were made; the last act on what is stored.
 ORDER: Final = (
     "authgate",
     "ipfence",
     "tracelink",
+    "whitelabel",
     "rateshield",
     "modelalias",
-    *(name for name in MAKERS if name not in {"ipfence", "tracelink", *LEAVING}),
+    *(name for name in MAKERS if name not in {"ipfence", "tracelink", "whitelabel", *LEAVING}),
     "cachelayer",
     "failover",
     "costcap",
@@ -38,6 +40,7 @@ ORDER: Final = (
     *LEAVING,
     "spend",
     "logging",
+    VAULT,
     *OBSERVERS,
     *BESIDE,
 )
@@ -130,4 +133,5 @@ STATS: Final[Mapping[str, Callable[[Gateway], Json]]] = {
     "retrypilot": _retrypilot,
     "spend": _spend,
     "logging": _logging,
+    VAULT: lambda gateway: gateway.vault.stats(),
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from app.gateway.config import Account, Config
     from app.gateway.failures import FailureError
     from app.gateway.inbound.presentation import Frames, Inbound
+    from app.gateway.labels import Label
     from app.gateway.leash import Leash
     from app.gateway.modules.multicall import Fan
     from app.gateway.steps import Chain
@@ -39,10 +40,10 @@ class Exchange:
     body as it came holds what must not be kept; `restore` maps stand-ins in the answer to what only the caller may see;
     `embedded` is what the cache of embeddings knows of the call, `question` what the semantic cache does; `afterwards`
     gives back what it holds of a provider. `route` says where it may go when a module decides that; `leash` how far, in
-    time, tokens and money. `kept` is what modules want to know when it is over; `waits` that a stream waits for the
-    whole answer; `variant` is what, besides the body, the answer depends on. `fan` is set of one that asks
-    several models, and of each of the calls it becomes. `link` says whether providers are sent `traceparent`; empty: as
-    the server's setting.
+    time, tokens and money. `label` is what its caller is shown in place of vendors. `kept` is what modules want to
+    know when it is over; `waits` that a stream waits for the whole answer; `variant` is what, besides the body, the
+    answer depends on. `fan` is set of one that asks several models, and of each of the calls it becomes. `link` says
+    whether providers are sent `traceparent`; empty: as the server's setting.
     """
 
     call: Call
@@ -81,6 +82,7 @@ class Exchange:
     embedded: object = field(default=None, repr=False)
     route: Route | None = field(default=None, repr=False)
     leash: Leash | None = field(default=None, repr=False)
+    label: Label | None = field(default=None, repr=False)
     afterwards: list[Callable[[], None]] | None = field(default=None, repr=False)
     question: Question | None = None
     kept: dict[str, Any] | None = field(default=None, repr=False)

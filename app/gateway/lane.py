@@ -40,6 +40,8 @@ from app.gateway.wire import Answer, Json, Kind, Target, Transport, Usage
 from app.problems import Problem
 from app.security.secrets import Secrets
 from app.services.recorder import SPOOL
+from app.services.vault.closing import NAME as VAULT
+from app.services.vault.closing import Keychain, Vault
 from app.settings import Settings
 from app.wire.call import Call
 from app.wire.limits import Limits
@@ -67,7 +69,10 @@ class Gateway:
         self.config = self._configured()
         self.transport = HttpTransport(settings.outbound_allowed)
         counts = counts_of(engine, settings)
-        self.modules = Modules(Place(engine, settings.data, counts, self.transport, lambda: self.config.accounts))
+        self.vault = Vault()
+        self._seal(self.config)
+        around = Place(engine, settings.data, counts, self.transport, lambda: self.config.accounts, self.vault.closed)
+        self.modules = Modules(around)
         self.chain = self.modules.compiled(self.config)
         self._book = book
         self.personal = PersonalAccounts(engine, secrets)
@@ -76,9 +81,10 @@ class Gateway:
         self.shield = Shield(counter)
         self.caps = caps_of(engine, settings)
         self.caps.configure(self.config)
-        self.idempotency = Idempotency(engine, secrets)
+        sealing = Keychain(secrets, self.vault)
+        self.idempotency = Idempotency(engine, sealing)
         self.aside = Aside(self._targets, self.attempts, self._post, self._settle)
-        self.answers = Answers(engine, settings, secrets, self.aside.embed)
+        self.answers = Answers(engine, settings, sealing, self.aside.embed)
         self.answers.configure(self.config)
         self.spool = Spool(settings.data / SPOOL)
         self.tally = Tally()
@@ -136,11 +142,15 @@ class Gateway:
         rerouted = config.rules != self.config.rules or config.of("failover") != self.config.of("failover")
         self.chain = self.modules.compiled(config)
         self.personal.forget()
+        self._seal(config)
         self.config = config
         self.attempts.configure(config)
         self.caps.configure(config)
         if self.answers.configure(config) or rerouted:  # a vector of another model's space is worse than none
             self._forget()
+
+    def _seal(self, config: configuration.Config) -> None:
+        self.vault.configure(config.of(VAULT), on=config.on(VAULT))
 
     def _forget(self) -> None:
         """Let go of what is remembered of calls, on the thread that remembers it."""
@@ -189,6 +199,8 @@ class Gateway:
             self.fail(exchange, Problem(500, f"the gateway failed: {type(error).__name__}"))
             return
         self.fail(exchange, error)
+        if exchange.label:
+            exchange.label.refuse(exchange, error)
         error.headers |= {k.decode(): v.decode("latin-1") for k, v in settle.identity(exchange)}
 
     async def ask(self, exchange: Exchange, config: configuration.Config) -> Reply:
@@ -254,6 +266,9 @@ class Gateway:
         if exchange.restore:
             body = restored(exchange.restore, body)
             raw = exchange.presented(body, usage)
+        if exchange.label:
+            body = exchange.label.answer(exchange, body, usage)
+            raw = exchange.presented(body, usage)
         if exchange.stream:
             return replaying.reply(body, exchange, usage, self.pace)
         return Reply(200, [JSON_TYPE, *settle.headers(exchange), *exchange.headers], raw)
@@ -298,7 +313,7 @@ class Gateway:
         logging = self.config.of("logging")
         keep = self.config.on("logging") and logging["store_bodies"]
         most = logging["max_body_size"] if keep else 0
-        self.spool.append(settle.record(exchange, most, redacted=logging["redact_keys"]))
+        self.spool.append(self.vault.kept(settle.record(exchange, most, redacted=logging["redact_keys"])))
         self.caps.settle(exchange)
         if exchange.afterwards:
             exchange.over()

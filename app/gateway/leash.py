@@ -63,6 +63,10 @@ class Leash:
             told = f"The call was stopped after {self._limits.seconds:g} s, the longest one may run here"
             raise stopped(504, told, "duration") from None
 
+    def rest(self, seconds: float) -> None:
+        """Time in which a person was waited for is not the call's."""
+        self._ends += seconds
+
     def count(self, chunks: Iterable[Json]) -> None:
         """Add what came; Problem 403 when it is too much by now."""
         self._chars += sum(len(text) for chunk in chunks for text in _said(chunk))

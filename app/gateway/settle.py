@@ -129,11 +129,18 @@ def _cost(nano: int) -> list[tuple[bytes, bytes]]:
 
 def identity(exchange: Exchange) -> list[tuple[bytes, bytes]]:
     """What is known before the first byte of an answer."""
+    who = exchange.label.headers(exchange) if exchange.label else _who(exchange)
     return [
-        (b"x-stockyard-provider", exchange.provider.encode()),
-        (b"x-stockyard-model", exchange.model.encode("latin-1", "replace")),
+        *who,
         (b"x-stockyard-trace-id", exchange.id.encode()),
         (b"x-stockyard-attempts", b"%d" % exchange.attempts),
         (b"x-stockyard-cached", b"true" if exchange.cached else b"false"),
         (b"x-stockyard-cache", b"HIT" if exchange.cached else b"MISS"),
+    ]
+
+
+def _who(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"x-stockyard-provider", exchange.provider.encode()),
+        (b"x-stockyard-model", exchange.model.encode("latin-1", "replace")),
     ]

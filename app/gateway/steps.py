@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from app.gateway.exchange import Exchange
     from app.gateway.failures import FailureError
     from app.gateway.transport import HttpTransport
+    from app.services.trace_record import TraceRecord
 
 # May change a copy of the body, choose another model, set an answer, or refuse with a Problem.
 RequestStep = Callable[["Exchange"], Awaitable[None] | None]
@@ -113,11 +114,15 @@ class Steps:
     aside: bool = False
 
 
+def _whole(record: TraceRecord) -> TraceRecord:
+    return record
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """What the modules of one worker have around them: the database, the data directory, counts all workers share.
 
-    With the way to providers over HTTP, and the providers this server has a key for by now.
+    With the way to providers over HTTP, the providers this server has a key for by now, and what of a call may be kept.
     """
 
     engine: Engine
@@ -125,6 +130,7 @@ class Place:
     counts: Counts
     transport: HttpTransport | None = None
     accounts: Callable[[], Mapping[str, Account]] = dict
+    closed: Callable[[TraceRecord], TraceRecord] = _whole
 
 
 class Module:

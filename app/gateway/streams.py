@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, Self
 
 from app.gateway import settle
@@ -58,6 +59,7 @@ class Opened:
     broken: BadAnswerError | None = None
     sum: Accumulator = field(default_factory=Accumulator)
     restorer: Texts | None = None
+    label: Callable[[Json], Json] | None = None
     pacer: Pacer | None = None
 
 
@@ -96,6 +98,7 @@ async def _begun(exchange: Exchange, target: Target, response: UpstreamResponse,
         decoder = FilteredDecoder(decoder, exchange.chain.filters(exchange))
     opened = Opened(response, decoder, response.chunks(pace.keepalive), exchange.frames(), [], target.key)
     opened.restorer = restorer(exchange.restore) if exchange.restore else None
+    opened.label = partial(exchange.label.chunk, exchange) if exchange.label else None
     opened.pacer = exchange.chain.throttle(exchange) if exchange.chain and exchange.chain.throttle else None
     while not opened.first and not opened.ended:
         opened.first = await _next(opened) or []
@@ -248,6 +251,8 @@ def _encode(opened: Opened, chunks: list[Json]) -> bytes:
         opened.sum.add(chunk)
     if restorer := opened.restorer:  # the trace has the stand-ins
         chunks = [restorer.chunk(chunk) or {**chunk, "choices": []} for chunk in chunks]
+    if opened.label:
+        chunks = list(map(opened.label, chunks))
     return opened.frames.chunks(chunks, opened.decoder.usage)
 
 
@@ -255,13 +260,17 @@ def _broken(exchange: Exchange, opened: Opened, error: Exception) -> bytes:
     """The frame clients raise on, and the end they wait for."""
     said: object = error
     if isinstance(error, Problem):  # a module refused what came
-        settle.failed(exchange, error)
-        return opened.frames.error(error)
+        return _ended(exchange, opened, error)
     if not isinstance(error, BadAnswerError | OSError):
         log.error("a stream of %s broke here: %s", exchange.provider, type(error).__name__, exc_info=error)
         said = "the stream cannot be read"
-    problem = Problem(502, f"{exchange.provider}: {redact(str(said), opened.key)}")
+    return _ended(exchange, opened, Problem(502, f"{exchange.provider}: {redact(str(said), opened.key)}"))
+
+
+def _ended(exchange: Exchange, opened: Opened, problem: Problem) -> bytes:
     settle.failed(exchange, problem)
+    if exchange.label:
+        exchange.label.refuse(exchange, problem)
     return opened.frames.error(problem)
 
 

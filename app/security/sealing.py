@@ -4,34 +4,46 @@ from __future__ import annotations
 
 import secrets
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from app.security.secrets import Secrets
 
 VERSION = "v1"
 NONCE_BYTES = 12
 UNOPENED = "the sealed text cannot be opened with this keyring"
 
 
+class Keyring(Protocol):
+    """Keys by their ids, of which the current one seals."""
+
+    @property
+    def current(self) -> str:
+        """Its id."""
+
+    @property
+    def keyring(self) -> Mapping[str, bytes]:
+        """All of them."""
+
+
 class UnsealError(Exception):
     """The text was not sealed by this keyring for this owner."""
 
 
-def seal(secret: str, owner: str, held: Secrets) -> str:
+def seal(secret: str, owner: str, held: Keyring) -> str:
     """`v1.<key id>.<base64 of nonce and ciphertext>`; only `owner` can unseal it."""
     kid = held.current
     return f"{VERSION}.{kid}.{b64encode(_closed(secret.encode(), owner, held.keyring[kid])).decode()}"
 
 
-def seal_bytes(content: bytes, owner: str, held: Secrets) -> bytes:
+def seal_bytes(content: bytes, owner: str, held: Keyring) -> bytes:
     """The same for content of any size: `v1.<key id>.`, then nonce and ciphertext as they are."""
     kid = held.current
     return f"{VERSION}.{kid}.".encode() + _closed(content, owner, held.keyring[kid])
 
 
-def unseal(text: str, owner: str, held: Secrets) -> str:
+def unseal(text: str, owner: str, held: Keyring) -> str:
     """The secret; UnsealError when the key is gone, the text was changed, or it belongs to another row."""
     try:
         version, kid, payload = text.split(".")
@@ -40,7 +52,7 @@ def unseal(text: str, owner: str, held: Secrets) -> str:
         raise UnsealError(UNOPENED) from None
 
 
-def unseal_bytes(sealed: bytes, owner: str, held: Secrets) -> bytes:
+def unseal_bytes(sealed: bytes, owner: str, held: Keyring) -> bytes:
     """The content that `seal_bytes` sealed; UnsealError as above."""
     version, _, rest = sealed.partition(b".")
     kid, _, raw = rest.partition(b".")
@@ -52,7 +64,7 @@ def _closed(content: bytes, owner: str, key: bytes) -> bytes:
     return nonce + AESGCM(key).encrypt(nonce, content, owner.encode())
 
 
-def _opened(version: str, kid: str, raw: bytes, owner: str, held: Secrets) -> bytes:
+def _opened(version: str, kid: str, raw: bytes, owner: str, held: Keyring) -> bytes:
     if version != VERSION:
         raise UnsealError("sealed by a version this server does not know")
     try:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from app.wire.replies import Message, RawHeaders
+from app.wire.replies import WHOLE, Message, RawHeaders
 
 # RFC 9110 §5.5: no control but the tab belongs in a field.
 _PRINTABLE: Final = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))  # noqa: PLR2004
@@ -66,7 +66,10 @@ class Cycle(RequestResponseCycle):
         if self.disconnected:
             return
         kind = message["type"]
-        if kind == "http.response.start" and not self.response_started:
+        if kind == WHOLE and not self.response_started:
+            self._begin(message["status"], message["headers"])
+            self._go_on(message["body"], last=True)
+        elif kind == "http.response.start" and not self.response_started:
             self._begin(message["status"], message.get("headers", ()))
         elif kind == "http.response.body" and self.response_started and not self.response_complete:
             self._go_on(message.get("body", b""), last=not message.get("more_body", False))

@@ -14,6 +14,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.server.cycle import Cycle
+from app.wire.replies import WHOLE
 
 MOST_HEAD_BYTES = 65_536
 HEAD_WITHIN_S = 30.0
@@ -93,6 +94,7 @@ class Protocol(HttpToolsProtocol):
         else:
             path, _, query = url.partition(b"?")
         scope["http_version"] = version
+        scope["extensions"] = {WHOLE: {}}
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["raw_path"], scope["query_string"] = path, query
         scope["path"] = unquote(path.decode("ascii"))

@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 
 from app.engine import Context
 from app.gateway.modules.catalogue import parse_duration
+from app.services.vault.closing import in_force
+from app.services.vault.opening import Opener
 from models.base import now, transaction
 from models.chat import ChatMemory
 
@@ -44,7 +46,12 @@ def read(engine: Engine, owner: Owner, silence_s: float) -> list[Turn]:
     since = now() - timedelta(seconds=silence_s)
     with transaction(engine, write=False) as session:
         turns = session.scalar(_own(owner).where(ChatMemory.updated_at >= since))
-    return [(role, text) for role, text in turns or ()]
+        return [(role, text) for role, text in Opener(session).turns(turns or (), whose(owner.user_id, owner.project))]
+
+
+def whose(user_id: int, project: str) -> str:
+    """What a conversation is sealed for."""
+    return f"chat:{user_id}:{project}"
 
 
 def forget(engine: Engine, owner: Owner) -> None:
@@ -60,8 +67,10 @@ def add(engine: Engine, said: Said) -> None:
         if row is None:
             row = _begin(session, said.owner)
         over = row.updated_at < now() - timedelta(seconds=said.silence_s)
-        row.turns = _latest([*([] if over else row.turns), *(list(turn) for turn in said.turns)], said.most)
-        row.updated_at = now()
+        own, rule = whose(row.user_id, row.project), in_force(session)
+        before = [] if over else Opener(session).turns(row.turns, own)
+        turns = _latest([*before, *(list(turn) for turn in said.turns)], said.most)
+        row.turns, row.updated_at = rule.turns(turns, own) if rule else turns, now()
 
 
 def _begin(session: Session, owner: Owner) -> ChatMemory:

@@ -18,15 +18,18 @@ from sqlalchemy.orm import InstrumentedAttribute
 from app.problems import conflict
 from app.services import answer_cache, audit, operators, people
 from app.services.box_jobs import files
+from app.services.observing import cells
 from app.services.revisions import bump
+from app.services.rollups import only_writer
 from models.audit import AuditEntry
 from models.base import session
 from models.desk import Incident, IncidentNote
 from models.identity import User
 from models.mail import Mail
-from models.observing import UsualCall
+from models.observing import CohortMember, CostCell, UsualCall
 from models.orgs import OWNER, Invitation, Membership, Org
 from models.traces import Trace, TraceBody
+from models.training import TrainingCall
 from models.trust import TrustFeedback
 
 # What stands where an address stood; no such address can be (RFC 2606 §2).
@@ -59,7 +62,7 @@ ANONYMISED = (
 # Rows that are about the user by their address.
 ADDRESSED: tuple[Column, ...] = (Mail.recipient, Invitation.email, TrustFeedback.user_email)
 # Rows that go by the user's bare number, after all else: whoever stores calls holds these last, too.
-NUMBERED: tuple[Column, ...] = (UsualCall.user_id,)
+NUMBERED: tuple[Column, ...] = (UsualCall.user_id, CostCell.user_id, CohortMember.user_id, TrainingCall.user_id)
 # Foreign keys to a user that the erasure empties (`ON DELETE SET NULL`), and why the rows stay.
 KEPT: Mapping[str, str] = {
     "invitation_codes.created_by_id": "A code admits others, whoever made it.",
@@ -91,6 +94,8 @@ def erase(known: User) -> Erased:
     Problem 401 when the password was changed since, 409 for the last active operator and for the last owner of an org
     that has other members.
     """
+    # First of all locks, as whoever stores calls takes it: none of the user's comes between, and nobody waits for both.
+    only_writer(session().connection())
     user = _hold(known)
     orgs = _orgs_alone(user)
     left = tuple(file for listed in FILES for file in listed(user, orgs))
@@ -100,6 +105,7 @@ def erase(known: User) -> Erased:
         session().execute(delete(column.class_).where(column == user.email))
     session().execute(delete(Org).where(Org.id.in_(orgs)))
     session().execute(delete(User).where(User.id == user.id))
+    cells.let_go(session(), user.id)
     for column in NUMBERED:
         session().execute(delete(column.class_).where(column == user.id))
     answer_cache.outdate()

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from app.gateway.config import SANDBOX
+from app.gateway.labels import Labels
 from app.gateway.money import Price
 from app.gateway.prices.table import ANY
 from app.problems import not_found
@@ -14,6 +15,15 @@ from app.security.principals import Principal
 
 Json = dict[str, Any]
 RELEASED = 1_780_000_000
+
+
+async def shown(principal: Principal, project: str) -> list[Json]:
+    """Every model known to be served, by the names this caller is shown."""
+    config, found = runtime().gateway.config, await reachable(principal)
+    if not config.on("whitelabel"):
+        return found
+    settings = config.of("whitelabel")
+    return Labels(settings).of(principal, project).listed(found, named=settings["list_only_named"])
 
 
 async def reachable(principal: Principal) -> list[Json]:
@@ -27,9 +37,9 @@ async def reachable(principal: Principal) -> list[Json]:
     return found + [_priced(price) for price in prices if price.model != ANY]
 
 
-async def one(principal: Principal, name: str) -> Json:
+async def one(principal: Principal, project: str, name: str) -> Json:
     """One of them; Problem 404 when it is not listed."""
-    for model in await reachable(principal):
+    for model in await shown(principal, project):
         if model["id"] == name:
             return model
     raise not_found("The model")

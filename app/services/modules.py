@@ -16,6 +16,9 @@ from app.runtime import runtime
 from app.security.sealing import UnsealError, seal, unseal
 from app.services import revisions
 from app.services.module_settings import merged, with_kept, with_secrets, without_secrets
+from app.services.vault import keys
+from app.services.vault.closing import NAME as VAULT
+from app.services.vault.keys import UnusableKeyError
 from app.services.webhooks import announce
 from models.base import now, session
 from models.gateway import ModuleState, Revision
@@ -185,6 +188,8 @@ def _store(module: Known, wanted: Change) -> Known:
     same = config == stored | kept or (wanted.whole is not None and _alike(entry, config, stored | kept))
     if same and (enabled, priority) == (module.enabled, module.priority):
         return module
+    if enabled and entry.name == VAULT:
+        _require_key(complete_config(entry.name, config)["key_env"])
     state = state or ModuleState(name=entry.name, version=0)
     state.enabled, state.priority, state.config = enabled, priority, _sealed(entry, config)
     state.version, state.updated_at = state.version + 1, now()
@@ -223,6 +228,15 @@ def _require_valid(name: str, config: Json, wanted: Change) -> None:
         raise malformed("The settings are nested too deeply") from None
     if found:
         raise invalid(*(replace(issue, path=(*_place(issue.path, wanted), *issue.path)) for issue in found))
+
+
+def _require_key(variable: str) -> None:
+    """Refuse to seal under a key that is not there: nothing of any call would be kept."""
+    try:
+        if variable:
+            keys.read(variable)
+    except UnusableKeyError as error:
+        raise conflict(f"{VAULT} cannot be switched on so: {error}", reason="key_env") from None
 
 
 def _place(path: Iterable[str | int], wanted: Change) -> tuple[str | int, ...]:

@@ -17,7 +17,10 @@ from sqlalchemy import Engine, Select, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.gateway.money import usd
-from app.services import audit, sessions
+from app.services import audit, chat_memory, sessions
+from app.services.vault.closing import REQUEST, RESPONSE
+from app.services.vault.opening import Opener
+from models.approvals import HeldCall
 from models.audit import AuditEntry
 from models.base import EPOCH, now, session, transaction
 from models.box_jobs import BoxJob
@@ -31,6 +34,7 @@ from models.row_jobs import RowJob
 from models.sessions import CookieSession, InvitationCode, RefreshSession, SshKey
 from models.spend import SpendCap
 from models.traces import SpendRollup, Trace, TraceBody
+from models.training import TrainingCall
 from models.trust import TrustFeedback
 
 Json = dict[str, Any]
@@ -162,6 +166,20 @@ def _priced(told: Json) -> Json:
     return told | {"cost_usd": None if nano is None else usd(int(nano))}
 
 
+def _called(told: Json) -> Json:
+    """A call in the clear; what no key of this server opens is named instead."""
+    opener, id_ = Opener(session()), told["id"]
+    bodies = {part: opener.body(id_, part, told[part]) for part in (REQUEST, RESPONSE)}
+    shown = _priced(told | bodies | {"details": opener.details(id_, told["details"])})
+    return shown | ({"sealed": opener.shut} if opener.shut else {})
+
+
+def _remembered(told: Json) -> Json:
+    opener, own = Opener(session()), chat_memory.whose(told.pop("user_id"), told["project"])
+    shown = told | {"turns": opener.turns(told["turns"], own)}
+    return shown | ({"sealed": ["turns"]} if opener.shut else {})
+
+
 def _by_day(told: Json) -> Json:
     """PostgreSQL sums integers into decimals."""
     figures: Mapping[str, int] = {name: int(value) for name, value in told.items()}
@@ -216,8 +234,10 @@ SECTIONS = (
     Section("jobs", RowJob.id, _own(RowJob.owner_id, "uid job_type status created_at started_at completed_at")),
     Section("box_access", AccessGrant.id, _own(AccessGrant.user_id, "uid created_at")),
     Section("mails", Mail.id, _own(Mail.recipient, "subject kind status created_at sent_at")),
-    Section("chat_memory", ChatMemory.id, _own(ChatMemory.user_id, "project turns updated_at")),
-    Section("model_calls", Trace.seq, _calls, _priced, at_once=20),
+    Section("chat_memory", ChatMemory.id, _own(ChatMemory.user_id, "user_id project turns updated_at"), _remembered),
+    Section("held_calls", HeldCall.id, _own(HeldCall.user_id, "project model status preview created_at ended_at")),
+    Section("model_calls", Trace.seq, _calls, _called, at_once=20),
+    Section("training_data", TrainingCall.seq, _own(TrainingCall.user_id, "trace_id created_at number")),
     Section("feedback", TrustFeedback.id, _feedback),
     Section("spend", SpendRollup.day, _spend, _by_day),
     Section("spend_cap", SpendCap.user_id, _own(SpendCap.user_id, "daily_nano monthly_nano soft updated_at"), _capped),
@@ -232,6 +252,8 @@ UNTOLD: Mapping[str, str] = {
     "row_job_streams": "Who watches a job at this moment.",
     "idempotent_calls": "Answers kept for a day for a call that is repeated; the calls themselves are told.",
     "usual_calls": "Means of cost, size and hour of calls that are told one by one.",
+    "cohort_members": "The project of the first of the calls that are told one by one.",
+    "cost_cells": "Sums by day and model of calls that are told one by one.",
     "cached_answers": "Copies of answers to model calls, for an hour or so.",
     "one_time_tokens": "Secrets that wait for their one use.",
     "backup_codes": "Secrets that stand in for a second factor.",

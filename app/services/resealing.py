@@ -15,6 +15,7 @@ from app.security.sealing import VERSION, UnsealError, seal, unseal
 from app.security.secrets import Secrets
 from app.services import mfa, module_secrets
 from app.services.box_jobs import submit
+from app.services.vault.keys import PREFIX
 from app.services.webhooks import sending
 from models.answers import CachedAnswer
 from models.base import session, transaction
@@ -35,8 +36,9 @@ class Sealed:
     owner: Callable[[Any], str]
 
     def outdated(self, secrets: Secrets) -> ColumnElement[bool]:
-        """What is sealed under another key than the current one."""
-        return self.column.is_not(None) & self.column.not_like(f"{VERSION}.{secrets.current}.%")
+        """What is sealed under another of the server's keys than the current one; an operator's own key is none."""
+        old = self.column.not_like(f"{VERSION}.{secrets.current}.%") & self.column.not_like(f"{VERSION}.{PREFIX}%")
+        return self.column.is_not(None) & old
 
 
 # Every column that holds sealed texts belongs here.

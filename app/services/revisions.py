@@ -30,13 +30,13 @@ class Watcher:
 
     def __init__(self, held: Runtime) -> None:
         self._runtime = held
-        self._seen: int | None = None
+        # Before anything is loaded: what changes while this worker starts is noticed like what changes later.
+        self._seen = self._read()
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
         """Begin watching."""
-        self._seen = await asyncio.to_thread(self._read)
         self._task = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:

@@ -15,6 +15,7 @@ from app.gateway.money import nano_from_usd
 from app.problems import conflict, not_found
 from app.services.rollups import record, tag_ref
 from app.services.trace_record import TraceRecord, trace_id
+from app.services.vault.closing import in_force
 from app.wire.moments import moment
 from models.base import EPOCH, micros, now
 from models.traces import Trace, TraceBody, TraceCount, TraceTag
@@ -134,8 +135,8 @@ def create(session: Session, fields: Json) -> TraceRecord:
     `metadata`, and the rest under the names of a record. A moment in the future counts as now, one before 1970 as
     its start.
     """
-    row = TraceRecord(**_defaults() | _translated(fields))
-    if not record(session, [row]):
+    row, rule = TraceRecord(**_defaults() | _translated(fields)), in_force(session)
+    if not record(session, [rule.applied(row) if rule else row]):
         raise conflict("A trace with this id is already recorded", id=row.id)
     return row
 

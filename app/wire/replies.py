@@ -20,6 +20,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
 
 JSON_TYPE = (b"content-type", b"application/json")
+# A whole answer as one message, where the server says by an extension of that name that it takes it; ASGI has two.
+WHOLE = "http.response.whole"
 # RFC 9110 §8.6: these have no body, and must not tell of an empty one.
 BODILESS = frozenset({204, 304})
 
@@ -74,11 +76,14 @@ def too_large(limit: int) -> Problem:
     return Problem(413, message, headers={"connection": "close"})
 
 
-async def send_reply(reply: Reply, receive: Receive, send: Send) -> None:
-    """Send an answer; a stream ends early, closing its source, when the client hangs up."""
+async def send_reply(reply: Reply, receive: Receive, send: Send, *, whole: bool = False) -> None:
+    """Send an answer, `whole` in one message; a stream ends early, closing its source, when the client hangs up."""
     if reply.chunks is None:
-        length = [] if reply.status in BODILESS else [(b"content-length", str(len(reply.body)).encode())]
+        length = [] if reply.status in BODILESS else [(b"content-length", b"%d" % len(reply.body))]
         head = [*reply.headers, *length]
+        if whole:
+            await send({"type": WHOLE, "status": reply.status, "headers": head, "body": reply.body})
+            return
         await send({"type": "http.response.start", "status": reply.status, "headers": head})
         await send({"type": "http.response.body", "body": reply.body})
         return

@@ -196,9 +196,12 @@ class Parameters:
         self.names = {p["name"]: argument(p["name"]) for p in operation.parameters}
         self.validator = compiled(_object(placed), known)
         self.defaults = {argument(p["name"]): p["schema"].get("default") for p in operation.parameters}
+        self._optional = self.validator.is_valid({place: {} for place in PLACES})
 
     def read(self, path: Mapping[str, str], query: bytes, headers: Mapping[str, str]) -> Json:
         """Handler arguments by their Python name, coerced, with defaults; Problem with every issue otherwise."""
+        if self._optional and not (path or query) and self.headers.keys().isdisjoint(headers):
+            return self.defaults.copy()  # nothing was sent, and nothing had to be
         given = {
             "path": {n: _coerce(self.path[n], [v]) for n, v in path.items()},
             "query": self._read_query(query) if query else {},

@@ -46,14 +46,14 @@ async def create_embedding(call: Call, **_: Any) -> Reply:
     return await _lane(Kind.EMBEDDINGS, call)
 
 
-async def list_models(call: Call) -> Reply:
+async def list_models(call: Call, x_project: str = "default") -> Reply:
     """List the models that can be asked for."""
-    return json_reply({"object": "list", "data": await model_list.reachable(call.principal)})
+    return json_reply({"object": "list", "data": await model_list.shown(call.principal, x_project)})
 
 
-async def get_model(call: Call, model: str) -> Reply:
+async def get_model(call: Call, model: str, x_project: str = "default") -> Reply:
     """Show one model."""
-    return json_reply(await model_list.one(call.principal, model))
+    return json_reply(await model_list.one(call.principal, x_project, model))
 
 
 async def _lane(kind: Kind, call: Call, inbound: Inbound | None = None) -> Reply:

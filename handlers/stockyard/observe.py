@@ -11,6 +11,7 @@ from app.runtime import runtime
 from app.services import costs, traces
 from app.services.live import feed_of
 from app.services.traces import Filters
+from app.services.vault.opening import parts
 from app.wire.call import Call
 from app.wire.moments import moment
 from app.wire.pages import Listing
@@ -56,14 +57,8 @@ def get_trace(id_: str) -> Json:
 
 
 def _whole(trace: Trace, body: TraceBody | None) -> Json:
-    kept = {"request_body": body.request, "response_body": body.response} if body else {}
-    shown: Json = show_detail(trace)
-    return shown | {name: _text(raw) for name, raw in kept.items() if raw is not None}
-
-
-def _text(raw: bytes) -> str:
-    """A body may have been cut inside a character."""
-    return raw.decode("utf-8", "replace")
+    shown: Json = {name: value for name, value in show_detail(trace).items() if name not in {"error", "metadata"}}
+    return shown | parts(session(), trace, body)
 
 
 def get_costs(days: int, group_by: str) -> Json:

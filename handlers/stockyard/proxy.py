@@ -1,4 +1,4 @@
-"""The settings of the model gateway: its modules, providers and routes."""
+"""The model gateway as an operator keeps it: its modules, the calls that wait for approval, providers and routes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from typing import Any
 
 from app.gateway.chain import stats
 from app.gateway.modules.catalogue import CATALOGUE
-from app.http import Answer
+from app.http import Answer, page
 from app.runtime import runtime
-from app.services import modules, providers
+from app.services import approvals, modules, providers
 from app.services.modules import Change, Toggled
 from app.wire.call import Call
+from app.wire.pages import Listing
 from app.wire.replies import Reply, json_reply
+from models.approvals import APPROVED, REJECTED, HeldCall
+from models.views.approvals import HeldCallView
 from models.views.fields import rfc3339
 from models.views.proxy import LinkView, ModuleView, ProviderView, RouteView
 
 Json = dict[str, Any]
 NAMED = frozenset({"enabled", "priority", "config"})
 
+show_held = HeldCallView().dump
 show_module = ModuleView().dump
 show_link = LinkView().dump
 show_provider = ProviderView().dump
@@ -57,6 +61,30 @@ def toggle_modules(body: Json) -> Json:
     if isinstance(body["modules"], dict):
         return _toggled(modules.toggle(body["modules"]))
     return _toggled(modules.toggle(dict.fromkeys(body["modules"], enabled))) | {"enabled": enabled}
+
+
+def list_approvals(status: str | None, limit: int, offset: int, cursor: str | None) -> Json:
+    """Calls that were held, newest first."""
+    listing = Listing(approvals.find(status), "approvals", show_held, (HeldCall.id,))
+    return page(listing, limit=limit, offset=offset, cursor=cursor)
+
+
+def get_approval(id_: int) -> Json:
+    """One call that was held."""
+    shown: Json = show_held(approvals.get(id_))
+    return shown
+
+
+def approve_call(id_: int, body: Json | None) -> Json:
+    """Let a call go on."""
+    shown: Json = show_held(approvals.decide(id_, APPROVED, (body or {}).get("note", "")))
+    return shown
+
+
+def reject_call(id_: int, body: Json | None) -> Json:
+    """Refuse a call."""
+    shown: Json = show_held(approvals.decide(id_, REJECTED, (body or {}).get("note", "")))
+    return shown
 
 
 def list_providers(configured: bool | None, limit: int, offset: int) -> Json:

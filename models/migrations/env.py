@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 
 from models import (
     answers,
+    approvals,
     audit,
     box_jobs,
     boxes,
@@ -24,6 +25,7 @@ from models import (
     row_jobs,
     sessions,
     traces,
+    training,
     trust,
     webhooks,
     wiping,
@@ -33,6 +35,7 @@ from models.base import WRITE, Base
 LOCK = 7_201_914
 MODELS = (
     answers,
+    approvals,
     audit,
     box_jobs,
     boxes,
@@ -50,6 +53,7 @@ MODELS = (
     row_jobs,
     sessions,
     traces,
+    training,
     trust,
     webhooks,
     wiping,

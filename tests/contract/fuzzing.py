@@ -17,6 +17,9 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from urllib3.exceptions import ReadTimeoutError
 
 UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+NUMBER = re.compile(r"[1-9][0-9]{0,14}")
+# These are about a call that is held: they are led to one.
+HELD = {"get_approval", "approve_call", "reject_call"}
 QUIET_S = 1.0
 UNKNOWN_HEADER = "x-schemathesis-unknown-property"
 STREAM = "text/event-stream"
@@ -34,7 +37,10 @@ class Credentials:
         return identities.headers(context.operation.definition.raw.get("security", []))
 
     def set(self, case: Any, data: dict[str, str], _context: Any) -> None:
-        """Send them; a well-formed org becomes the one the caller is in, a box or a group of boxes one of that org."""
+        """Send them; a well-formed org becomes the one the caller is in, a box or a group of boxes one of that org.
+
+        The number of a call that waits for approval becomes that of one that does.
+        """
         name = case.operation.definition.raw["operationId"]
         case.headers = {**(case.headers or {}), **data}
         given = case.path_parameters or {}
@@ -45,8 +51,14 @@ class Credentials:
             if name == "delete_box":
                 places["boxId"] = identities.spare_box(data)
             given.update({place: places[place] for place in given if place in places and _is_uuid(given[place])})
+        if name in HELD and _is_number(given.get("id")):
+            given["id"] = identities.held_call()
         if name == "claim_job" and isinstance(case.body, dict) and "waitSeconds" in case.body:
             case.body = _impatient(case.body)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, str) and NUMBER.fullmatch(str(value)) is not None
 
 
 def _is_uuid(value: Any) -> bool:

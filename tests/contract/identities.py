@@ -7,6 +7,7 @@ import os
 import subprocess
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import requests
@@ -18,6 +19,10 @@ ORIGIN = {"Origin": BASE}
 # Signed out, or no operator any more: the fuzzer does both.
 LOST = {401, 403}
 OK = 200
+# Calls of this project wait for approval, each for so long.
+GATED = "gated"
+GATE = {"projects": [GATED], "models": None, "patterns": None, "min_cost": None}
+HELD_S = 0.2
 Headers = dict[str, str]
 
 
@@ -97,6 +102,17 @@ class Identities:
             name = uuid.uuid4().hex
             self.group = _post(groups, owner, json={"name": name, "slug": name}).json()["id"]
         return {"orgId": self.org, "boxId": self.box, "groupId": self.group}
+
+    def held_call(self) -> int:
+        """The newest call held for approval, whose caller hung up by now: it waits until the server notices."""
+        admin, gate = _bearer(ADMIN), f"{BASE}/api/proxy/modules/approvalgate"
+        requests.put(gate, headers=admin, json={"enabled": True, "config": GATE}, timeout=10)
+        call = {"model": "any", "messages": [{"role": "user", "content": uuid.uuid4().hex}]}
+        at = {"url": f"{BASE}/v1/chat/completions", "headers": admin | {"X-Project": GATED}}
+        with suppress(requests.Timeout):
+            requests.post(json=call, timeout=HELD_S, **at)
+        held = requests.get(f"{BASE}/api/proxy/approvals", headers=admin, params={"limit": 1}, timeout=10).json()
+        return int(held["approvals"][0]["id"]) if held["approvals"] else 1
 
     def _org_path(self) -> str:
         """The org of the fleet's token, or of another one when the fuzzing has ended that org."""

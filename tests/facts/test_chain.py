@@ -51,6 +51,8 @@ def test_modules_act_in_the_order_the_chain_says(client: Client, monkeypatch: py
     run = gateway.attempts.run  # places, keys and how patient to be are worked out when the settings change, too
     going = ("queuepriority", "keypool", "retrypilot")
     monkeypatch.setattr(gateway.attempts, "run", lambda *asked: (seen.extend(going), run(*asked))[1])
+    kept = gateway.vault.kept  # so is what is sealed, and under which key
+    monkeypatch.setattr(gateway.vault, "kept", lambda record: (seen.append("encryptvault"), kept(record))[1])
     gateway.config = watched(gateway.config, seen)
     assert client.user.post("/v1/chat/completions", json=QUESTION).status_code == 200
     assert list(dict.fromkeys(seen)) == [name for name in ORDER if name in STATS]

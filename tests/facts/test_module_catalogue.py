@@ -71,6 +71,7 @@ STATES = dict.fromkeys([*MAKERS, *OBSERVERS, *BESIDE], "off") | {
     "usagepulse": "on",
     "queuepriority": "off",
     "keypool": "off",
+    "encryptvault": "off",
     "trust_enforce": "on",
 }
 EVERY_MODULE = pytest.mark.parametrize("name", sorted(CATALOGUE))

@@ -47,9 +47,9 @@ def running(owner: Owner, gate: Gate, items: int = 1) -> str:
 
 
 def begun(streamed: Future[list[Event]], client: Client) -> None:
-    """Wait until the stream is open."""
-    held = stream.streams_of(client.application.runtime)
-    while not held._watched:
+    """Wait until the stream is open; the server makes what holds it."""
+    services = client.application.runtime.services
+    while not any(isinstance(service, stream.Streams) and service._watched for service in services):
         assert not streamed.done(), streamed.result()
         time.sleep(0.01)
 

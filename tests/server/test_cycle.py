@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import threading
 import time
@@ -13,7 +14,7 @@ import pytest
 import uvicorn
 
 from app.server.protocol import Protocol
-from app.wire.replies import Receive, Scope, Send
+from app.wire.replies import WHOLE, Receive, Reply, Scope, Send, send_reply
 
 Answer = Callable[[Scope, Receive, Send], Any]
 LENGTH = (b"content-length", b"2")
@@ -79,6 +80,11 @@ def told(port: int, request: bytes, within_s: float = 2.0) -> list[bytes]:
     return said
 
 
+def timeless(said: list[bytes]) -> list[bytes]:
+    """The same without the date, which a server looks up once a second."""
+    return [re.sub(rb"date: [^\r]*\r\n", b"", piece) for piece in said]
+
+
 def get(target: str = "/", method: str = "GET", *headers: str) -> bytes:
     """A request."""
     return "\r\n".join((f"{method} {target} HTTP/1.1", "host: here", *headers, "", "")).encode()
@@ -89,6 +95,38 @@ def test_an_answer_is_one_write(here: tuple[Here, int]) -> None:
     first = told(here[1], get())[0]
     assert first.startswith(b"HTTP/1.1 200 OK\r\n")
     assert first.endswith(b"\r\n\r\nok")
+
+
+@pytest.mark.parametrize(("status", "method"), [(200, "GET"), (200, "HEAD"), (204, "GET"), (304, "GET")])
+def test_an_answer_in_one_message_is_the_answer_in_two(here: tuple[Here, int], status: int, method: str) -> None:
+    """What our server takes besides ASGI's own messages changes nothing on the wire, and is never sent to another."""
+
+    def answer(*, whole: bool) -> Answer:
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            assert WHOLE in scope["extensions"]
+            body = b"" if status != 200 else b"ok"
+            await send_reply(Reply(status, [(b"x-a", b"b")], body), receive, send, whole=whole)
+
+        return serve
+
+    here[0].answer = answer(whole=False)
+    two = timeless(told(here[1], get("/", method)))
+    here[0].answer = answer(whole=True)
+    assert timeless(told(here[1], get("/", method))) == two
+    assert two[0].startswith(b"HTTP/1.1 %d " % status)
+    assert here[0].failed == []
+
+
+def test_an_answer_cannot_begin_twice(here: tuple[Here, int]) -> None:
+    """Not in one message either: the connection breaks instead of carrying a second head."""
+
+    async def twice(_scope: Scope, receive: Receive, send: Send) -> None:
+        await begin(send)
+        await send_reply(Reply(200, [], b"ok"), receive, send, whole=True)
+
+    here[0].answer = twice
+    told(here[1], get())
+    assert here[0].failed == [f"the message {WHOLE} is out of turn"]
 
 
 def test_the_head_of_a_stream_does_not_wait_for_its_first_piece(here: tuple[Here, int]) -> None:

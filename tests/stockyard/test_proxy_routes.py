@@ -11,6 +11,7 @@ from app.gateway.modules.catalogue import CATALOGUE
 from app.gateway.modules.registry import MAKERS
 from app.gateway.providers import builtin_rules
 from app.services.observing.switched import BESIDE, OBSERVERS
+from app.services.vault.closing import NAME as VAULT
 from models.base import transaction
 from models.gateway import Route
 from support.callers import Client
@@ -58,7 +59,7 @@ def test_the_chain_shows_who_acts_when(admin: Any, promised: Promised) -> None:
     assert [link["name"] for link in body["chain"]] == list(ORDER)
     assert [link["order"] for link in body["chain"]] == list(range(1, len(ORDER) + 1))
     off = {link["name"] for link in body["chain"] if not link["enabled"]}
-    assert off == {"cachelayer", "queuepriority", "keypool", *MAKERS, *OBSERVERS, *BESIDE} - {"trust_enforce"}
+    assert off == {"cachelayer", "queuepriority", "keypool", VAULT, *MAKERS, *OBSERVERS, *BESIDE} - {"trust_enforce"}
     assert (body["chain_length"], body["total_modules"]) == (len(ORDER), len(CATALOGUE))
 
 

@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 import requests
 
+from app.factory import create
+from app.settings import Settings
+from support.callers import Client
+from support.databases import Template
 from support.servers import Server
 
 CACHE = "/api/proxy/modules/cachelayer"
@@ -151,3 +155,16 @@ def test_what_modules_count_and_remember_in_one_worker_holds_in_the_other(lines:
     assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429, 429]
     asked = [answer.json()["usage"]["prompt_tokens"] for answer in answers[:4]]
     assert asked == sorted(set(asked)), "each call holds one turn more"
+
+
+def test_a_worker_hears_of_what_changed_while_it_started(
+    admin: Any, settings: Settings, document: dict[str, Any], backend: Template
+) -> None:
+    """Its settings were read by then, and nobody would change them again for its sake."""
+    starting = create(settings, document)
+    assert admin.put(CACHE, json={"enabled": True}).status_code == 200
+    with Client(starting, backend.keys):
+        began = time.monotonic()
+        while not starting.runtime.gateway.config.on("cachelayer"):
+            assert time.monotonic() - began < WITHIN_S
+            time.sleep(0.02)

@@ -20,13 +20,15 @@ from models.desk import BulkJob, BulkRecord, DeskGroup, DeskGroupMember, DeskKey
 from models.idempotency import IdempotentCall
 from models.identity import User
 from models.mail import Mail
-from models.observing import UsualCall
+from models.observing import CohortMember, CostCell, UsualCall
 from models.orgs import Invitation, Membership, Org, Team, TeamMember
 from models.row_jobs import RowJob
 from models.sessions import SshKey
 from models.spend import SpendCap
+from models.training import TrainingCall
 from models.trust import TrustFeedback
 from support.accounts import People
+from support.approvals import held_call
 
 SAID = "my secret recipe"
 
@@ -51,6 +53,11 @@ def furnish(made: People, user: User, org: Org) -> None:
         session().add(TrustFeedback(request_id="request", user_id=user.id, rating=1, comment=SAID))
         session().add(TrustFeedback(request_id="other", user_email=user.email, rating=1, comment=SAID))
         session().add(UsualCall(user_id=user.id, provider="sandbox", model="sandbox"))
+        cell = {"project": "default", "feature": "", "template": "", "model": "sandbox", "user_id": user.id}
+        session().add(CostCell(day=1, **cell, calls=1, unpriced=0, tokens=2, cost_nano=5))
+        session().add(CohortMember(user_id=user.id, project="default"))
+        line = {"number": 1, "digest": "0" * 32, "created_at": now()}
+        session().add(TrainingCall(seq=1, trace_id="tr_" + "a" * 32, user_id=user.id, **line))
         session().add(SpendCap(user_id=user.id, daily_nano=5_000_000_000))
         kept = {"epoch": 0, "size": len(SAID), "expires_at": now() + timedelta(hours=1), "sealed": SAID}
         session().add(CachedAnswer(key=f"of {user.id}", user_id=user.id, **kept))
@@ -95,7 +102,7 @@ def _calls(user: User, key_id: int) -> None:
     record(session(), [call])
     kept = IdempotentCall(id="c" * 64, user_id=user.id, fingerprint="f" * 64, holder="h" * 32, sealed_answer=said)
     kept.expires_at = now() + timedelta(days=1)
-    session().add(kept)
+    session().add_all([kept, held_call(user_id=user.id, preview=SAID)])
 
 
 def _acts(user: User, org: Org) -> None:

@@ -17,7 +17,7 @@ from app.gateway.cache.similar import Embed, Similar
 from app.gateway.cache.store import Room
 from app.gateway.cache.stores import store_of
 from app.gateway.modules.catalogue import parse_duration
-from app.security.secrets import Secrets
+from app.security.sealing import Keyring
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Counts:
 class Answers:
     """One worker's answers. `known` is the fast path and never waits; `found` looks everywhere else."""
 
-    def __init__(self, engine: Engine, settings: Settings, secrets: Secrets, embed: Embed) -> None:
+    def __init__(self, engine: Engine, settings: Settings, secrets: Keyring, embed: Embed) -> None:
         self.memory = AnswerCache()
         self.shared = SharedAnswers(store_of(engine, settings), secrets)
         self.counts = Counts()

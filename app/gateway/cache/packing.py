@@ -8,17 +8,16 @@ import orjson
 
 from app.gateway.cache.memory import Found, Kept
 from app.gateway.wire import Usage
-from app.security.sealing import seal, unseal
-from app.security.secrets import Secrets
+from app.security.sealing import Keyring, seal, unseal
 
 
-def pack(key: str, said: bytes, kept: Kept, secrets: Secrets) -> str:
+def pack(key: str, said: bytes, kept: Kept, secrets: Keyring) -> str:
     """The chat answer `said` with its usage, cost and provider; only under this key can it be opened again."""
     known = orjson.dumps([asdict(kept.usage), kept.cost_nano, kept.provider])
     return seal(b"\n".join((known, said)).decode(), owner_of(key), secrets)
 
 
-def unpack(key: str, sealed: str, expires: float, secrets: Secrets) -> Found:
+def unpack(key: str, sealed: str, expires: float, secrets: Keyring) -> Found:
     """What was packed, as an answer that expires then; UnsealError or ValueError when it is no such thing."""
     known, _, said = unseal(sealed, owner_of(key), secrets).encode().partition(b"\n")
     usage, cost_nano, provider = orjson.loads(known)

@@ -20,8 +20,7 @@ import orjson
 from app.gateway.cache.memory import Found, Kept
 from app.gateway.cache.packing import pack, unpack
 from app.gateway.cache.store import Entry, Room, Store
-from app.security.sealing import UnsealError
-from app.security.secrets import Secrets
+from app.security.sealing import Keyring, UnsealError
 
 log = logging.getLogger("yardmaster.cache")
 T = TypeVar("T")
@@ -57,7 +56,7 @@ class Fresh:
 class SharedAnswers:
     """One worker's way to the store. All of it happens on the event loop but for what the store and sealing do."""
 
-    def __init__(self, store: Store, secrets: Secrets) -> None:
+    def __init__(self, store: Store, secrets: Keyring) -> None:
         self._store, self._secrets = store, secrets
         self._threads: dict[str, ThreadPoolExecutor] = {}
         self._asked: dict[tuple[str, int], asyncio.Future[Found | None]] = {}

@@ -21,12 +21,11 @@ from app.gateway.idempotency import kept
 from app.gateway.idempotency.recording import Recording
 from app.gateway.idempotency.store import LEASE, Held, Named, Store
 from app.problems import Problem, unauthorized
-from app.security.sealing import UnsealError
+from app.security.sealing import Keyring, UnsealError
 from models.base import now
 
 if TYPE_CHECKING:
     from app.gateway.exchange import Exchange
-    from app.security.secrets import Secrets
     from app.wire.replies import Reply
 
 log = logging.getLogger("yardmaster.idempotency")
@@ -51,7 +50,7 @@ class Run:
 class Idempotency:
     """One worker's desk. A call without the header never comes here."""
 
-    def __init__(self, engine: Engine, secrets: Secrets) -> None:
+    def __init__(self, engine: Engine, secrets: Keyring) -> None:
         self._store, self._secrets = Store(engine), secrets
         self._running: dict[str, Run] = {}
         self._task: asyncio.Task[None] | None = None

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from app.problems import Problem
-from app.security.sealing import seal_bytes, unseal_bytes
+from app.security.sealing import Keyring, seal_bytes, unseal_bytes
 from app.wire.replies import Reply
 
 if TYPE_CHECKING:
     from app.gateway.exchange import Exchange
-    from app.security.secrets import Secrets
 
 # Refusals that the same payload meets again. One of 403 is kept only when an answer was paid for: rules change.
 FINAL: Final = frozenset({400, 404, 413, 415, 422})
@@ -66,12 +65,12 @@ def _packed(told: dict[str, Any], body: bytes) -> bytes | None:
     return packed if len(packed) <= MOST_PACKED else None
 
 
-def sealed(packed: bytes, id_: str, secrets: Secrets) -> bytes:
+def sealed(packed: bytes, id_: str, secrets: Keyring) -> bytes:
     """As it is stored, for this key alone."""
     return seal_bytes(packed, _owner(id_), secrets)
 
 
-def opened(stored: bytes, id_: str, secrets: Secrets) -> bytes:
+def opened(stored: bytes, id_: str, secrets: Keyring) -> bytes:
     """What was stored; UnsealError."""
     return unseal_bytes(stored, _owner(id_), secrets)
 

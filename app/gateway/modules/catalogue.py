@@ -19,6 +19,7 @@ from app.gateway.modules.shapes import (
     HOURS_PATTERN,
     MAX_SECONDS,
     NETWORK_PATTERN,
+    SHOWN_PATTERN,
     STATUS_PATTERN,
     URL_PATTERN,
     Json,
@@ -39,6 +40,7 @@ FORMS: Final = {
     URL_PATTERN: "http or https URL",
     NETWORK_PATTERN: "IP address or CIDR range",
     HOURS_PATTERN: "span of hours such as 08-18",
+    SHOWN_PATTERN: "name without control characters",
     STATUS_PATTERN: "status from 400 to 599",
     HEADER_PATTERN: "header name such as X-Predicted-Cost",
 }

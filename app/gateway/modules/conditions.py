@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import translate
 from re import compile as compile_pattern
 from typing import TYPE_CHECKING, Any, Final
 
+from app.gateway import routing
+from app.problems import Problem
 from app.runtime import runtime
 
 if TYPE_CHECKING:
@@ -68,3 +70,16 @@ def models(exchange: Exchange) -> list[tuple[str, ...]]:
 def bare(names: Iterable[str]) -> list[str]:
     """The names, and those that a provider is written before without it: `openai/gpt-4o` is `gpt-4o` as well."""
     return [form for name in names for form in {name, name.partition("/")[2]} if form]
+
+
+async def dearest(exchange: Exchange, model: str) -> int | None:
+    """Nano-dollars the call cannot cost more than, wherever it may go by now; None where no price is known."""
+    gateway, user = runtime().gateway, exchange.call.principal.user_id
+    asking = replace(exchange, model=model, fan=None)
+    personal = await gateway.personal.of(user) if user is not None else {}
+    try:
+        found = (exchange.route or routing.targets)(asking, gateway.config, personal)
+    except Problem:  # it goes nowhere, and is told why there
+        return None
+    known = [nano for nano in gateway.caps.worst(asking, found, gateway.prices) if nano is not None]
+    return max(known, default=None)

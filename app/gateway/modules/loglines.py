@@ -10,6 +10,7 @@ import orjson
 
 from app.gateway.money import usd
 from app.security.redact import redact
+from app.services.vault.closing import words
 
 if TYPE_CHECKING:
     from app.gateway.exchange import Exchange
@@ -31,7 +32,7 @@ def fields(record: TraceRecord) -> Json:
     told |= {"cost_usd": None if record.cost_nano is None else usd(record.cost_nano)}
     told |= {"user_id": record.user_id, "key_id": record.key_id, "project": record.project, "tags": dict(record.tags)}
     bodies = {"request": record.request_body, "response": record.response_body}
-    told |= {name: body.decode("utf-8", "replace") for name, body in bodies.items() if body is not None}
+    told |= {name: words(body) for name, body in bodies.items() if body is not None}
     return told | ({"error": redact(record.error)} if record.error else {})
 
 

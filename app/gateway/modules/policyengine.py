@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from app.gateway import routing
 from app.gateway.exchange import Exchange
-from app.gateway.modules.conditions import Among, Clock, Times, among, bare, models, times, utc_now
+from app.gateway.modules.conditions import Among, Clock, Times, among, bare, dearest, models, times, utc_now
 from app.gateway.modules.detectors import warn
 from app.gateway.money import nano_from_usd
 from app.gateway.steps import Module, Steps
 from app.problems import Problem
-from app.runtime import runtime
 
 NAME: Final = "policyengine"
 ALLOW, DENY, WARN, REWRITE = "allow", "deny", "warn", "rewrite"
@@ -88,7 +86,7 @@ class Policyengine(Module):
             if rule.concerns(exchange) and rule.means(names) and rule.times.hold(moment):
                 if not rule.above:
                     return rule
-                cost = await _dearest(exchange, names[-1])
+                cost = await dearest(exchange, names[-1])
                 if unpriced if cost is None else cost > rule.above:
                     return rule
         return None
@@ -109,19 +107,6 @@ class Policyengine(Module):
             self.counted["allowed"] += 1
         if rule.name:
             exchange.details["policy"] = rule.name
-
-
-async def _dearest(exchange: Exchange, model: str) -> int | None:
-    """Nano-dollars the call cannot cost more than, wherever it may go by now; None where no price is known."""
-    gateway, user = runtime().gateway, exchange.call.principal.user_id
-    asking = replace(exchange, model=model, fan=None)
-    personal = await gateway.personal.of(user) if user is not None else {}
-    try:
-        found = (exchange.route or routing.targets)(asking, gateway.config, personal)
-    except Problem:  # it goes nowhere, and is told why there
-        return None
-    known = [nano for nano in gateway.caps.worst(asking, found, gateway.prices) if nano is not None]
-    return max(known, default=None)
 
 
 def _rule(given: Mapping[str, Any]) -> Rule:

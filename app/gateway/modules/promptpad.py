@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any, Final
 
 from app.gateway.exchange import Exchange
@@ -13,6 +14,8 @@ from app.gateway.steps import Module, Steps
 from app.problems import Problem
 
 VARIABLE: Final = re.compile(r"\{\{\s{0,3}([A-Za-z0-9_.-]{1,64})\s{0,3}\}\}")
+VERSION_DIGITS: Final = 12
+NAME: Final = "promptpad"
 WANTED, FILLED = "x-template", "x-template-vars"
 
 
@@ -26,6 +29,7 @@ class Promptpad(Module):
         known: dict[str, list[Mapping[str, Any]]] = {}
         for template in settings["templates"]:
             known.setdefault(template["name"], []).append(template)
+        versions = {template["content"]: version_of(template["content"]) for template in settings["templates"]}
 
         def request(exchange: Exchange) -> None:
             headers = exchange.call.headers
@@ -34,12 +38,18 @@ class Promptpad(Module):
             if name not in known:
                 self.counted["refused"] += 1
                 raise Problem(404, "There is no template of that name", details={"param": "X-Template"})
-            text = _rendered(_drawn(known[name])["content"], _variables(headers.get(FILLED, "")))
+            content = _drawn(known[name])["content"]
+            text = _rendered(content, _variables(headers.get(FILLED, "")))
             self.counted["rendered"] += 1
             exchange.body = with_system(exchange.body, text)
-            exchange.details["template"] = name
+            exchange.details |= {"template": name, "template_version": versions[content]}
 
         return Steps(request=request)
+
+
+def version_of(content: str) -> str:
+    """What tells one text of a template from another, wherever it stands in the settings."""
+    return sha256(content.encode("utf-8", "replace")).hexdigest()[:VERSION_DIGITS]
 
 
 def _drawn(templates: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

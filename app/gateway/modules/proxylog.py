@@ -38,8 +38,8 @@ class Proxylog(Module):
         self._sink: Callable[[str], None] = standard_output
 
     def settle_in(self, place: Place) -> None:
-        """Files lie in the data directory."""
-        self._file = place.data / FILE
+        """Files lie in the data directory; what is sealed elsewhere is sealed in them, too."""
+        self._file, self._closed = place.data / FILE, place.closed
 
     def steps(self, settings: Mapping[str, Any]) -> Steps:
         """When a call is over, and its cost is known."""
@@ -48,7 +48,7 @@ class Proxylog(Module):
         self._sink = standard_output if settings["target"] == "stdout" else lambda lines: append(file, lines, size)
 
         def settled(exchange: Exchange) -> None:
-            self._take(form(exchange, settle.record(exchange, most, redacted=True)))
+            self._take(form(exchange, self._closed(settle.record(exchange, most, redacted=True))))
 
         return Steps(settled=settled)
 

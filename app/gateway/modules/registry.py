@@ -12,6 +12,7 @@ from app.gateway.modules.abrouter import Abrouter
 from app.gateway.modules.agegate import Agegate
 from app.gateway.modules.agentguard import Agentguard
 from app.gateway.modules.anthrofit import Anthrofit
+from app.gateway.modules.approvalgate import Approvalgate
 from app.gateway.modules.canarydeploy import Canarydeploy
 from app.gateway.modules.chaosllm import Chaosllm
 from app.gateway.modules.chatmem import Chatmem
@@ -73,6 +74,7 @@ from app.gateway.modules.tracelink import Tracelink
 from app.gateway.modules.trust_enforce import TrustEnforce
 from app.gateway.modules.voicebridge import Voicebridge
 from app.gateway.modules.warmpool import Warmpool
+from app.gateway.modules.whitelabel import Whitelabel
 from app.gateway.patterns import PatternError
 from app.gateway.steps import Chain, Module, Place, Steps
 from app.gateway.wire import Json
@@ -89,6 +91,7 @@ RULES: Final = "guardrails"
 MAKERS: Final[Mapping[str, type[Module]]] = {
     "ipfence": Ipfence,
     "tracelink": Tracelink,
+    "whitelabel": Whitelabel,
     "tenantwall": Tenantwall,
     "agentguard": Agentguard,
     "consentgate": Consentgate,
@@ -116,6 +119,7 @@ MAKERS: Final[Mapping[str, type[Module]]] = {
     "trust_enforce": TrustEnforce,
     "toolrouter": Toolrouter,
     "promptlint": Promptlint,
+    "approvalgate": Approvalgate,
     "promptslim": Promptslim,
     "chatmem": Chatmem,
     "contextpack": Contextpack,

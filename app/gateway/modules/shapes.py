@@ -21,6 +21,8 @@ URL_PATTERN: Final = r"^(https?://[^\s]+)?$"
 NETWORK_PATTERN: Final = r"^[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?$"
 HEADER_PATTERN: Final = r"^[Xx]-[A-Za-z0-9-]{1,60}$"
 HOURS_PATTERN: Final = r"^(([01][0-9]|2[0-3])-([01][0-9]|2[0-4]))?$"
+# What may stand in a header: without control characters.
+SHOWN_PATTERN: Final = r"^[^\x00-\x1f\x7f]*$"
 STATUS_PATTERN: Final = r"^[45][0-9]{2}$"
 # What the model calls' operations document as refusals.
 REFUSALS: Final = (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504)
@@ -67,6 +69,11 @@ def _statuses(limit: str) -> Json:
     return _map(limit, value) | {"propertyNames": names}
 
 
+def _shown(limit: str) -> Json:
+    """For anything a name that is shown in its place."""
+    return _map(limit, _name() | {"pattern": SHOWN_PATTERN})
+
+
 def _mapped(limit: str, names: str) -> Json:
     """A map that has no other names than these."""
     return _map(limit, _text("2000")) | {"propertyNames": {"enum": names.split("|")}}
@@ -108,6 +115,7 @@ SHAPES: Final[dict[str, Callable[..., Json]]] = {
     "networks": lambda limit: _many(limit, {"type": "string", "maxLength": 50, "pattern": NETWORK_PATTERN}),
     "numbers": lambda limit, span: _many(limit, _number(span)),
     "map": lambda limit: _map(limit, _text("2000")),
+    "shown": _shown,
     "statuses": _statuses,
     "mapped": _mapped,
     "maps": lambda limit: _map(limit, _map("50", _name())),

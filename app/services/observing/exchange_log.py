@@ -22,6 +22,7 @@ from app.services.observing import alerts
 from app.services.observing.alerts import Reason
 from app.services.observing.switched import Settings, settings_of
 from app.services.trace_record import TraceRecord
+from app.services.vault.closing import is_sealed, words
 from models.base import EPOCH, now, transaction
 from models.observing import ExchangeChain, LoggedExchange
 from models.views.fields import rfc3339
@@ -66,13 +67,13 @@ def _chain(session: Session) -> ExchangeChain:
 
 
 def _content(row: TraceRecord, settings: Settings) -> bytes:
-    """The exchange as canonical JSON; what looks like a key is hidden before anything is hashed."""
+    """The exchange as canonical JSON; what looks like a key is hidden before it is hashed, what is sealed stays so."""
     told: Json = row._asdict() | {"tags": dict(row.tags), "details": dict(row.details)}
     for name in BODIES:
         body = told.pop(name)
         if body is not None and settings["include_bodies"]:
-            text = body.decode("utf-8", "replace")
-            told[name] = redact(text) if settings["redact_keys"] else text
+            hides = settings["redact_keys"] and not is_sealed(body)
+            told[name] = redact(words(body)) if hides else words(body)
     return orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
 
 

@@ -10,7 +10,19 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from app.gateway.money import usd
-from app.services.observing import alerts, drift, exchange_log, pulse, radar, ratings, spreads
+from app.services.observing import (
+    alerts,
+    cohorts,
+    costmap,
+    drift,
+    exchange_log,
+    finetune,
+    promptrank,
+    pulse,
+    radar,
+    ratings,
+    spreads,
+)
 from app.services.observing.measures import (
     ANSWERED,
     CACHED,
@@ -25,6 +37,7 @@ from app.services.observing.measures import (
 )
 from app.services.observing.spreads import DAY, HOUR, Counts, Whose
 from app.services.observing.switched import Settings, settings_of
+from app.services.training import turn as training
 from app.services.webhooks import shaping
 from app.services.wiping import turn
 from models.base import EPOCH, micros, now
@@ -152,7 +165,12 @@ SHOWN: Final[Mapping[str, Callable[[Session, Settings], Json]]] = {
     "driftwatch": drift.stats,
     "feedbackloop": ratings.stats,
     "anomalyradar": radar.stats,
+    "costmap": costmap.stats,
     "compliancelog": lambda session, _: exchange_log.stats(session),
     "retentionwipe": lambda session, _: turn.stats(session),
     "webhookforge": lambda session, _: shaping.stats(session),
+    "finetunetrack": lambda session, _: finetune.stats(session),
+    "promptrank": lambda session, _: promptrank.stats(session),
+    "trainexport": lambda session, _: training.stats(session),
+    "cohorttrack": cohorts.stats,
 }

@@ -9,9 +9,10 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.engine import Context
-from app.services.observing import alerts, canary, exchange_log, measures, radar, spreads
+from app.services.observing import alerts, canary, cells, costmap, exchange_log, measures, radar, spreads
 from app.services.observing.switched import CANARY, switched
 from app.services.trace_record import TraceRecord
+from app.services.vault.opening import heard
 from models.base import now, transaction
 
 
@@ -20,11 +21,14 @@ def observe(session: Session, rows: Sequence[TraceRecord]) -> None:
     on = switched(session) if rows else {}
     if not on:
         return
-    spreads.add(session.connection(), measures.taken(rows, on))
+    said = heard(session, rows) if "driftwatch" in on else rows
+    spreads.add(session.connection(), measures.taken(said, on))
     if exchange_log.NAME in on:
         exchange_log.append(session, on[exchange_log.NAME], [row for row in rows if row.source == measures.REAL])
     if radar.NAME in on:
         radar.watch(session, on[radar.NAME], rows)
+    if costmap.NAME in on:
+        cells.keep(session, rows)
     if CANARY in on:
         canary.watch(session, on[CANARY], rows)
 
@@ -43,3 +47,4 @@ class Sweep:
             spreads.forget(session, now())
             alerts.forget(session, now())
             radar.forget(session, now())
+            cells.forget(session, now())

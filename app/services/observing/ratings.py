@@ -73,19 +73,28 @@ def judged(session: Session, settings: Settings) -> list[Rated]:
 
 
 def rated(session: Session, settings: Settings, since: datetime) -> list[Rated]:
-    """What is rated: everybody's last rating of each answer, of those on the scale."""
-    tied = _tied(since).subquery()
+    """What is rated, by model."""
+    found = last(TrustFeedback.created_at >= since, settings["scale"]).subquery()
+    of = (found.c.provider, found.c.model)
+    rows = session.execute(select(*of, func.count(), func.avg(found.c.rating)).group_by(*of).order_by(*of))
+    return [Rated(provider, model, int(n), stars(mean, settings["scale"])) for provider, model, n, mean in rows]
+
+
+def last(among: ColumnElement[bool], scale: str) -> Select[Any]:
+    """Everybody's last rating, among these, of each answer, of those on the scale: `call` is the trace's `seq`."""
+    given = tied(among).subquery()
     voice = TrustFeedback.user_email
-    last = select(func.max(tied.c.id)).join(TrustFeedback, TrustFeedback.id == tied.c.id).group_by(tied.c.call, voice)
-    least, most = SCALES[settings["scale"]]
-    of = (tied.c.provider, tied.c.model)
-    wanted = (
-        select(*of, func.count(), func.avg(TrustFeedback.rating))
-        .join(TrustFeedback, TrustFeedback.id == tied.c.id)
-        .where(tied.c.id.in_(last), TrustFeedback.rating.between(least, most))
-    )
-    rows = session.execute(wanted.group_by(*of).order_by(*of))
-    return [Rated(provider, model, int(n), _stars(float(mean), least, most)) for provider, model, n, mean in rows]
+    newest = select(func.max(given.c.id)).join(TrustFeedback, TrustFeedback.id == given.c.id)
+    said = select(*given.c, TrustFeedback.rating).join(TrustFeedback, TrustFeedback.id == given.c.id)
+    final = given.c.id.in_(newest.group_by(given.c.call, voice))
+    return said.where(final, TrustFeedback.rating.between(*SCALES[scale]))
+
+
+def stars(mean: Any, scale: str) -> float:
+    """A mean of ratings of one scale on that of stars."""
+    least, most = SCALES[scale]
+    low, high = SCALES["stars"]
+    return low + (float(mean) - least) * (high - low) / (most - least)
 
 
 def stats(session: Session, settings: Settings) -> dict[str, Any]:
@@ -93,8 +102,12 @@ def stats(session: Session, settings: Settings) -> dict[str, Any]:
     since = _since(settings)
     found = sorted(rated(session, settings, since), key=lambda one: (one.mean, -one.ratings, one))
     given = select(func.count()).where(TrustFeedback.created_at >= since)
-    tied = session.scalar(select(func.count()).select_from(_tied(since).subquery()))
-    told = {"feedback": session.scalar(given), "tied": tied, "models": [_shown(one, settings) for one in found[:SHOWN]]}
+    known = session.scalar(select(func.count()).select_from(tied(TrustFeedback.created_at >= since).subquery()))
+    told = {
+        "feedback": session.scalar(given),
+        "tied": known,
+        "models": [_shown(one, settings) for one in found[:SHOWN]],
+    }
     return told | alerts.raised(session, NAME)
 
 
@@ -102,11 +115,14 @@ def _since(settings: Settings) -> datetime:
     return now() - timedelta(seconds=min(LONGEST_S, parse_duration(settings["window"])))
 
 
-def _tied(since: datetime) -> Select[Any]:
-    """Feedback by its number, with the last of the answers it names; none where it names answers of several models."""
+def tied(among: ColumnElement[bool]) -> Select[Any]:
+    """Feedback, among this, by its number, with the last of the answers it names.
+
+    None where it names answers of several models.
+    """
     names = (
-        _named(since, Trace.id == TrustFeedback.request_id),
-        _named(since, Trace.request_id == TrustFeedback.request_id),
+        _named(among, Trace.id == TrustFeedback.request_id),
+        _named(among, Trace.request_id == TrustFeedback.request_id),
     )
     pairs = union_all(*names).subquery()
     least, most = (tuple(of(pairs.c[name]) for name in ("provider", "model")) for of in (func.min, func.max))
@@ -114,19 +130,13 @@ def _tied(since: datetime) -> Select[Any]:
     return select(*told).group_by(pairs.c.id).having(and_(least[0] == most[0], least[1] == most[1]))
 
 
-def _named(since: datetime, by: ColumnElement[bool]) -> Select[int, int, str, str]:
+def _named(among: ColumnElement[bool], by: ColumnElement[bool]) -> Select[int, int, str, str]:
     """Feedback with the answered calls it names: the rater's own, unless an operator gave it."""
     answered = and_(Trace.source == REAL, Trace.status != "error", Trace.http_status != CLIENT_GONE)
     aside = Trace.details["for"].as_string().is_not(None)
     own = or_(TrustFeedback.user_id.is_(None), TrustFeedback.user_id == Trace.user_id)
     told = (TrustFeedback.id, Trace.seq.label("call"), Trace.provider, Trace.model)
-    return select(*told).join(Trace, by).where(TrustFeedback.created_at >= since, answered, ~aside, own)
-
-
-def _stars(mean: float, least: int, most: int) -> float:
-    """A mean of one scale on that of stars."""
-    low, high = SCALES["stars"]
-    return low + (mean - least) * (high - low) / (most - least)
+    return select(*told).join(Trace, by).where(among, answered, ~aside, own)
 
 
 def _recovered(one: Rated, settings: Settings) -> bool:

@@ -13,9 +13,18 @@ from models.gateway import ModuleState
 
 Settings = Mapping[str, Any]
 CANARY: Final = "canarydeploy"
-OBSERVERS: Final = ("streamsnap", "llmtap", "alertpulse", "driftwatch", "feedbackloop", "compliancelog", "anomalyradar")
+OBSERVERS: Final = (
+    "streamsnap",
+    "llmtap",
+    "alertpulse",
+    "driftwatch",
+    "feedbackloop",
+    "compliancelog",
+    "anomalyradar",
+    "costmap",
+)
 # Those that act on what is stored, or beside it, and do not look at each call as it is stored.
-BESIDE: Final = ("retentionwipe", "webhookforge")
+BESIDE: Final = ("retentionwipe", "webhookforge", "finetunetrack", "promptrank", "trainexport", "cohorttrack")
 
 
 def switched(session: Session) -> dict[str, Settings]:

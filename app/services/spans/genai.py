@@ -11,6 +11,7 @@ import orjson
 from app.gateway import tracing
 from app.gateway.money import usd
 from app.security.redact import redact
+from app.services.vault.closing import plain
 from models.base import micros
 from models.traces import Trace, TraceBody
 
@@ -35,7 +36,7 @@ LONGEST_ERROR: Final = 300
 
 
 def span(trace: Trace, body: TraceBody | None = None) -> Json | None:
-    """The span of a call, with messages when its body is given; None of one that is not sampled, or not real."""
+    """The span of a call, with messages when its body is given and not sealed; None of one not sampled, or not real."""
     context = _context(trace.details)
     if trace.source != "real" or (context and not int(context.flags, 16) & 1) or _left_out(trace.details):
         return None
@@ -54,7 +55,7 @@ def span(trace: Trace, body: TraceBody | None = None) -> Json | None:
     if context:
         told |= {"parentSpanId": context.span} | ({"traceState": context.state} if context.state else {})
     if trace.status == "error":
-        told["status"] = {"code": FAILED, "message": redact(trace.error or "")[:LONGEST_ERROR]}
+        told["status"] = {"code": FAILED, "message": redact(plain(trace.error))[:LONGEST_ERROR]}
     return told
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from app.gateway.findings import FOUND
 from app.security.redact import redact
 from app.services.trace_record import TraceRecord
+from app.services.vault.closing import plain
 from app.services.webhooks import violations
 from app.services.webhooks.events import announce
 from models.base import session
@@ -57,7 +58,7 @@ def _failure(rows: Sequence[TraceRecord]) -> Json:
         "model": first.model,
         "operation": first.operation,
         "http_status": first.http_status,
-        "error": redact(first.error or "")[:LONGEST_ERROR],
+        "error": redact(plain(first.error))[:LONGEST_ERROR],
         "project": first.project,
         "user_id": first.user_id,
         "request_id": first.request_id,

@@ -1,4 +1,4 @@
-"""What else keeps words of calls: conversations, kept answers, previews of findings, and webhooks already told."""
+"""What else keeps words of calls: conversations, kept answers, findings' previews, webhooks told, training data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from sqlalchemy.orm import Session
 from app.gateway.idempotency.store import KEPT
 from app.services.webhooks.events import PENDING
 from app.services.wiping.calls import BATCH
+from models.approvals import HeldCall
 from models.base import now
 from models.chat import ChatMemory
 from models.guardrails import GuardrailEvent
 from models.idempotency import IdempotentCall
+from models.training import TrainingCall
 from models.webhooks import WebhookMessage
 from models.wiping import TextWipe
 
@@ -41,9 +43,12 @@ def answers(session: Session, _state: TextWipe, limit: datetime) -> Taken:
 
 def previews(session: Session, _state: TextWipe, limit: datetime) -> Taken:
     """Take the characters that findings before the limit show of what they found."""
-    old = select(GuardrailEvent.id).where(GuardrailEvent.created_at < limit, GuardrailEvent.preview != "")
-    taking = update(GuardrailEvent).where(GuardrailEvent.id.in_(_some(old))).values(preview="")
-    return _taken(session, "previews", taking)
+    return _shown(session, GuardrailEvent, limit)
+
+
+def held(session: Session, _state: TextWipe, limit: datetime) -> Taken:
+    """Take the pieces of prompts that were shown before the limit to whoever was to approve them."""
+    return _shown(session, HeldCall, limit)
 
 
 def messages(session: Session, _state: TextWipe, limit: datetime) -> Taken:
@@ -52,6 +57,17 @@ def messages(session: Session, _state: TextWipe, limit: datetime) -> Taken:
     old = select(WebhookMessage.id).where(*over)
     taking = update(WebhookMessage).where(WebhookMessage.id.in_(_some(old))).values(body="")
     return _taken(session, "webhook_bodies", taking)
+
+
+def training_lines(session: Session, _state: TextWipe, limit: datetime) -> Taken:
+    """Let go of calls before the limit in files of training data, which are then written again without them."""
+    old = select(TrainingCall.seq).where(TrainingCall.created_at < limit)
+    return _taken(session, "training_lines", delete(TrainingCall).where(TrainingCall.seq.in_(_some(old))))
+
+
+def _shown(session: Session, table: type[GuardrailEvent | HeldCall], limit: datetime) -> Taken:
+    old = select(table.id).where(table.created_at < limit, table.preview != "")
+    return _taken(session, "previews", update(table).where(table.id.in_(_some(old))).values(preview=""))
 
 
 def _some(which: Select[Any]) -> Select[Any]:

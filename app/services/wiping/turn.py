@@ -32,7 +32,14 @@ ONLY: Final = 1
 PAUSE_S: Final = 0.05
 EMPTYING: Final[Sequence[Step]] = (calls.late, calls.due)
 DELETING: Final[Sequence[Step]] = (calls.whole,)
-BESIDE: Final[Sequence[Step]] = (others.conversations, others.answers, others.previews, others.messages)
+BESIDE: Final[Sequence[Step]] = (
+    others.conversations,
+    others.answers,
+    others.previews,
+    others.held,
+    others.messages,
+    others.training_lines,
+)
 
 
 class Turn:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.lane.conftest import ask, configure, events, route, said, traces, upstream, upstream_process
-from support.callers import Caller
+from support.accounts import CHEAP, People
+from support.callers import Caller, Client
 
 __all__ = ["ask", "configure", "route", "traces", "upstream", "upstream_process"]
 
@@ -42,3 +43,10 @@ def guard(admin: Caller) -> Callable[..., int]:
         return int(made.json()["id"])
 
     return make
+
+
+@pytest.fixture
+def people(client: Client, monkeypatch: pytest.MonkeyPatch) -> People:
+    """Makes people and signs them in; their passwords are hashed cheaply."""
+    monkeypatch.setattr("app.security.passwords._HASHER", CHEAP)
+    return People(client)

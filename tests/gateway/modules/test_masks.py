@@ -25,7 +25,7 @@ PROMPT = (
     "Ada's brother is Mr. Byron; Lovelace knows."
 )
 STOPPED = {"stop_reason": "end_turn", "stop_sequence": None}
-REAL = ("Ada", "Lovelace", "Byron", "ada@", "555-123", "4111")
+REAL = ("Ada", "Lovelace", "Byron", "ada@", "555-123-4567", "4111 1111 1111 1111")
 
 
 def seen(upstream: Upstream) -> str:

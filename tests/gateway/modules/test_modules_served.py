@@ -115,3 +115,36 @@ def test_what_is_odd_and_what_is_disliked_is_told_of(serve: Callable[..., Server
         disliked = receiver.of("alert.fired", 2, within=25)[1].body["data"]
     assert (disliked["source"], disliked["metric_value"]) == ("feedbackloop", 1)
     assert len(receiver.posts) == 2
+
+
+def test_what_is_made_of_stored_calls_is_there_for_every_worker(
+    serve: Callable[..., Server], upstream: Upstream
+) -> None:
+    """The engine writes training data and cohorts by itself; either worker tells of them, and of the costs."""
+    yard = serve(rate_limits="off", workers=2, variables=upstream.environment(*PROVIDERS, timeout=20))
+    for name in ("costmap", "trainexport", "cohorttrack"):
+        switched(yard, name)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: ask(yard, model="gpt-4o"), range(8)))
+    for row in stored(yard, 8):
+        said = {"trace_id": row["id"], "rating": 5}
+        assert yard.request("POST", "/api/trust/feedback", yard.user_key, json=said).ok
+    with contextlib.closing(sqlite3.connect(yard.data / "yardmaster.db")) as database, database:
+        database.execute("UPDATE engine_schedules SET next_at = 0 WHERE name IN ('trainexport', 'cohorttrack')")
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline and not (shown(yard, "trainexport")["written"] and cohort(yard)):
+        time.sleep(0.2)
+    lines = (yard.data / shown(yard, "trainexport")["files"][0]["file"]).read_text().splitlines()
+    assert [len(json.loads(line)["messages"]) for line in lines] == [2] * 8
+    assert [shown(yard, "costmap")["calls"] for _ in range(6)] == [8] * 6
+    assert [group["users"] for group in cohort(yard)] == [1]
+
+
+def shown(yard: Server, name: str) -> Any:
+    """What a module tells of itself, through whichever worker answers."""
+    return yard.request("GET", f"/api/proxy/modules/{name}", yard.admin_key).json()["stats"]
+
+
+def cohort(yard: Server) -> Any:
+    """The groups of users."""
+    return shown(yard, "cohorttrack")["groups"]

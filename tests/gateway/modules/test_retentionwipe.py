@@ -22,6 +22,7 @@ from app.services.wiping.turn import Turn
 from gateway.lane.conftest import Ask
 from gateway.modules.conftest import MODEL
 from gateway.upstream import Upstream
+from models.approvals import HeldCall
 from models.base import EPOCH, Base, micros, now, transaction
 from models.chat import ChatMemory
 from models.engine import EngineSchedule
@@ -32,6 +33,7 @@ from models.traces import SpendRollup, Trace, TraceBody, TraceCount, TraceTag, U
 from models.trust import LedgerEntry
 from models.views.fields import rfc3339
 from models.webhooks import Webhook, WebhookMessage
+from support.approvals import held_call
 from support.callers import Caller, Client
 from support.together import at_once
 
@@ -262,6 +264,7 @@ def test_other_keepers_of_words_are_wiped_too(configure: Configure, engine: Engi
         user = session.scalar(select(User.id)) or 0
         session.add_all(ChatMemory(user_id=user, project=p, turns=[], updated_at=at) for p, at in pairs(old, new))
         session.add_all(kept(p, at, b"x") for p, at in pairs(old, new))
+        session.add_all(held_call(created_at=at) for at in (old, new))
         session.add(kept("running", old, None))
         session.add(hook := Webhook(url="http://127.0.0.1:9/", events=["*"]))
         session.flush()
@@ -273,10 +276,11 @@ def test_other_keepers_of_words_are_wiped_too(configure: Configure, engine: Engi
     with transaction(engine, write=False) as opened:
         bodies = opened.scalars(select(WebhookMessage.body).order_by(WebhookMessage.uid)).all()
         shown = opened.scalars(select(GuardrailEvent.preview).order_by(GuardrailEvent.created_at)).all()
-    assert (bodies, shown) == (["", "", "{}", "{}"], ["", "sk…42"])
+        held = opened.scalars(select(HeldCall.preview).order_by(HeldCall.id)).all()
+    assert (bodies, shown, held) == (["", "", "{}", "{}"], ["", "sk…42"], ["", "drop it"])
     [entry] = told(engine)
     names = ("conversations", "kept_answers", "previews", "webhook_bodies")
-    assert [entry[name] for name in names] == [1, 1, 1, 2]
+    assert [entry[name] for name in names] == [1, 1, 2, 2]
 
 
 def pairs(*moments: Any) -> list[tuple[str, Any]]:
