@@ -55,14 +55,14 @@ async def test_a_cancellation_by_somebody_else_goes_on(others: str) -> None:
         loop.call_later(0.01, task.cancel)
     else:
         await asyncio.sleep(0)
-        loop.call_at(loop.time() + 0.05, _hold_up, 0.01)
-        loop.call_at(loop.time() + 0.05, task.cancel)
+        loop.call_later(0.05, task.cancel)
+        loop.call_later(0.01, _hold_up, 0.2)
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
 def _hold_up(seconds: float) -> None:
-    """Keep the loop from its timers, so that several are due at once."""
+    """Keep the loop from its timers, so that the deadline and the other cancellation are due at once."""
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     while loop.time() < until:
