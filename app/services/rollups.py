@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -57,7 +57,7 @@ def record(session: Session, rows: Sequence[TraceRecord]) -> int:
     connection = session.connection()
     statements = STATEMENTS[connection.dialect.name]
     only_writer(connection)
-    fitted = [fit(row) for row in rows]
+    fitted = fit_all(rows)
     before = connection.exec_driver_sql("SELECT coalesce(max(seq), 0) FROM traces").scalar_one()
     connection.exec_driver_sql(statements["traces"], [_stored(row) for row in fitted])
     numbers = connection.exec_driver_sql(f"SELECT id, seq FROM traces WHERE seq > {before:d}")  # noqa: S608 (a number)
@@ -83,6 +83,23 @@ def store(engine: Engine, rows: Sequence[TraceRecord]) -> int:
     """The same in a transaction of its own."""
     with transaction(engine) as session:
         return record(session, rows)
+
+
+def fit_all(rows: Sequence[TraceRecord]) -> Sequence[TraceRecord]:
+    """The records as their columns can hold them; looked at by column, for nearly all of them fit."""
+    columns = list(zip(*rows, strict=False))
+    texts = all(_holds(columns[at], length) for at, length in TEXTS)
+    return rows if texts and all(_counts(columns[at], most) for at, most in COUNTS) else [fit(row) for row in rows]
+
+
+def _holds(column: Iterable[str | None], length: int) -> bool:
+    said = list(filter(None, column))
+    return max(map(len, said), default=0) <= length and "\0" not in "".join(said)
+
+
+def _counts(column: Iterable[int | None], most: int) -> bool:
+    counted = list(filter(None, column))
+    return not counted or (min(counted) >= 0 and max(counted) <= most)
 
 
 def fit(row: TraceRecord) -> TraceRecord:
@@ -112,24 +129,28 @@ def tag_refs(tags: Mapping[str, str]) -> list[str]:
 
 def aggregate(rows: Iterable[TraceRecord]) -> dict[str, Sums]:
     """What the records add to each rollup: table → key → the sums, in the order of its columns."""
-    usage: dict[Key, list[int]] = {}
-    spend: dict[Key, list[int]] = {}
+    usage: dict[Key, list[Key]] = defaultdict(list)
+    spend: dict[Key, list[Key]] = defaultdict(list)
     counts: Counter[Key] = Counter()
     for row in rows:
         unpriced, cost = int(row.cost_nano is None), row.cost_nano or 0
-        sums = [1, int(row.status == "error"), int(row.status == "cache_hit"), unpriced, row.tokens_in, row.tokens_out]
-        _sum(
-            usage, (row.created_at // HOUR_US, row.provider, row.model), [*sums, cost, row.saved_nano, row.duration_us]
-        )
-        share = [1, unpriced, row.tokens_in, row.tokens_out, cost]
+        tokens, took = (row.tokens_in, row.tokens_out), (row.saved_nano, row.duration_us)
+        sums = (1, int(row.status == "error"), int(row.status == "cache_hit"), unpriced, *tokens, cost, *took)
+        usage[row.created_at // HOUR_US, row.provider, row.model].append(sums)
+        share, day = (1, unpriced, *tokens, cost), row.created_at // DAY_US
         for scope, ref in _payers(row):
-            _sum(spend, (row.created_at // DAY_US, scope, ref, row.model), share)
+            spend[day, scope, ref, row.model].append(share)
         counts[row.source, row.status, row.provider, row.model, row.project] += 1
-    days: dict[Key, list[int]] = {}
-    for (hour, *of), sums in usage.items():
-        _sum(days, (hour // HOURS, *of), sums)
+    hours, days = _summed(usage), defaultdict(list)
+    for (hour, *of), total in hours.items():
+        days[(hour // HOURS, *of)].append(total)
     kept = {key: (number,) for key, number in counts.items()}
-    return dict(zip(ROLLUPS, (usage, days, spend, kept), strict=True))
+    return dict(zip(ROLLUPS, (hours, _summed(days), _summed(spend), kept), strict=True))
+
+
+def _summed(lists: Mapping[Key, Iterable[Sequence[int]]]) -> dict[Key, Sequence[int]]:
+    """The sum of each place of the lists under a key."""
+    return {key: tuple(map(sum, zip(*values, strict=True))) for key, values in lists.items()}
 
 
 def _payers(row: TraceRecord) -> list[tuple[str, str]]:
@@ -143,16 +164,6 @@ def _payers(row: TraceRecord) -> list[tuple[str, str]]:
 
 def _paid(row: TraceRecord) -> Paid:
     return Paid(row.id, row.created_at, row.cost_nano or 0, [*_payers(row), (counters.MODEL, row.model)])
-
-
-def _sum(sums: dict[Key, list[int]], key: Key, values: list[int]) -> None:
-    held = sums.get(key)
-    if held is None:
-        sums[key] = list(values)
-        return
-    for at, value in enumerate(values):
-        if value:
-            held[at] += value
 
 
 def _stored(row: TraceRecord) -> Key:
