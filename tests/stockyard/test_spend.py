@@ -22,7 +22,11 @@ from support.envelopes import Refusals
 from support.people import Person, Promised
 
 Json = dict[str, Any]
-TODAY = datetime.now(UTC)
+
+
+def today() -> datetime:
+    """The present moment: a suite that runs past midnight must not call yesterday today."""
+    return datetime.now(UTC)
 
 
 def add(admin: Caller, moment: datetime, **fields: Any) -> None:
@@ -34,17 +38,17 @@ def add(admin: Caller, moment: datetime, **fields: Any) -> None:
 @pytest.fixture
 def traffic(admin: Caller) -> datetime:
     """Two calls today, one on the first of the month, one in the month before; the moment of the last."""
-    before = TODAY.replace(day=1) - timedelta(days=1)
-    add(admin, TODAY, cost_usd=1.5, tokens_in=10, tokens_out=4, user_id=1, tags={"team": "red"})
-    add(admin, TODAY, user_id=1, project="other")
-    add(admin, TODAY.replace(day=1, hour=0, minute=0, second=1), cost_usd=0.25, user_id=1, tokens_in=1)
+    before = today().replace(day=1) - timedelta(days=1)
+    add(admin, today(), cost_usd=1.5, tokens_in=10, tokens_out=4, user_id=1, tags={"team": "red"})
+    add(admin, today(), user_id=1, project="other")
+    add(admin, today().replace(day=1, hour=0, minute=0, second=1), cost_usd=0.25, user_id=1, tokens_in=1)
     add(admin, before, cost_usd=100, user_id=1, project="other", tags={"team": "red"})
     return before
 
 
 def test_the_present_day_and_month_are_summed_up(admin: Caller, traffic: datetime, promised: Promised) -> None:
     """By project, by team and by user; last month is over, and an unknown price is no amount."""
-    first = 0.25 if TODAY.day == 1 else 0.0
+    first = 0.25 if today().day == 1 else 0.0
     shown = promised(admin.get("/api/spend"))
     assert shown["projects"] == {
         "default": {"today": 1.5 + first, "month": 1.75},
@@ -63,13 +67,13 @@ def test_history_is_newest_first_and_only_as_long_as_asked(
     """A row says which day, how many calls, and how many of them have no price."""
     shown = promised(admin.get("/api/spend/history", params={"days": 365}))["daily"]
     assert [row["date"] for row in shown] == sorted((row["date"] for row in shown), reverse=True)
-    assert (shown[0]["project"], shown[0]["date"]) == ("default", TODAY.date().isoformat())
+    assert (shown[0]["project"], shown[0]["date"]) == ("default", today().date().isoformat())
     assert shown[-1]["date"] == traffic.date().isoformat()
     assert sum(row["total_cost"] for row in shown) == 101.75
     other = promised(admin.get("/api/spend/history", params={"days": 1, "project": "other"}))["daily"]
     assert [(row["total_requests"], row["total_cost"], row["unpriced_requests"]) for row in other] == [(1, 0.0, 1)]
     mine = promised(admin.get("/api/users/1/spend/history", params={"days": 1}))["daily"]
-    assert [(row["user_id"], row["total_requests"]) for row in mine] == [("1", 3 if TODAY.day == 1 else 2)]
+    assert [(row["user_id"], row["total_requests"]) for row in mine] == [("1", 3 if today().day == 1 else 2)]
 
 
 def test_many_projects_are_summed_up_in_the_end(
@@ -79,7 +83,7 @@ def test_many_projects_are_summed_up_in_the_end(
     monkeypatch.setattr(reports, "MOST_PROJECTS", 3)
     monkeypatch.setattr(reports, "MOST_IN_HISTORY", 2)
     for number in range(5):
-        add(admin, TODAY, cost_usd=number + 1, project=f"p{number}")
+        add(admin, today(), cost_usd=number + 1, project=f"p{number}")
     shown = promised(admin.get("/api/spend"))
     assert {name: sums["today"] for name, sums in shown["projects"].items()} == {"p4": 5.0, "p3": 4.0, "(other)": 6.0}
     assert shown["total"]["month"] == 15.0
