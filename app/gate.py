@@ -119,13 +119,12 @@ class Gate:
             logs.answered(method, answer.status, answer.call, began)
 
     async def _serve(self, scope: Scope, headers: dict[str, str], answer: _Answer, receive: Receive) -> None:
-        method = scope["method"]
-        match = self._index.match(_path(scope), "GET" if method == "HEAD" else method)
-        if method == "OPTIONS" and "access-control-request-method" in headers:
+        match = self._index.match(_path(scope))
+        if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
             await self._count_unmatched(scope, answer, match)
             await send_reply(Reply(204, list(PREFLIGHT)), receive, answer.send)
             return
-        if match is None or not _has_method(match, method):
+        if match is None or not _has_method(match, scope["method"]):
             await self._count_unmatched(scope, answer, match)
         if match is None:
             raise Problem(404, "There is nothing at this path; /api/docs lists what there is")

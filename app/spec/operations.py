@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -91,22 +91,21 @@ class Index:
         if "{" not in operation.path:
             self._static[operation.path] = Match(node.methods, {})
 
-    def match(self, path: str, method: str = "") -> Match | None:
-        """The operations at this path, still percent-encoded, with decoded arguments; None when there are none.
-
-        Of several templates that fit, the most special one; the next that has the method, where that one has not.
-        """
-        found = self._static.get(path)
-        if found and (not method or method in found.methods):
+    def match(self, path: str) -> Match | None:
+        """The operations at this path, still percent-encoded, with decoded arguments; None when there are none."""
+        if found := self._static.get(path):
             return found
         try:
-            ways = [_match(node, values) for node, values in _ways(self._root, _decoded(path, "strict"), 0, ())]
+            segments = _decoded(path, "strict")
         except UnicodeDecodeError:  # no path here has such a name
             return None
-        if not ways or not method:
-            return ways[0] if ways else None
-        every = {name: operation for way in reversed(ways) for name, operation in way.methods.items()}
-        return next((way for way in ways if method in way.methods), Match(every, ways[0].arguments))
+        values: list[str] = []
+        node = _walk(self._root, segments, 0, values)
+        if node is None:
+            return None
+        template = next(iter(node.methods.values())).path
+        names = [s[1:-1] for s in template.split("/") if s.startswith("{")]
+        return Match(node.methods, dict(zip(names, values, strict=True)))
 
     def nearest(self, path: str) -> str:
         """The dialect all operations refuse in below the longest documented run of segments.
@@ -189,25 +188,19 @@ def _child(node: _Node, segment: str) -> _Node:
     return node.children.setdefault(segment, _Node())
 
 
-def _ways(
-    node: _Node, segments: Sequence[str], at: int, values: tuple[str, ...]
-) -> Iterator[tuple[_Node, tuple[str, ...]]]:
-    """Where these segments lead, the most special way first, with the values of its parameters."""
+def _walk(node: _Node, segments: list[str], at: int, values: list[str]) -> _Node | None:
     if at == len(segments):
-        if node.methods:
-            yield node, values
-        return
+        return node if node.methods else None
     segment = segments[at]
-    if child := node.children.get(segment):
-        yield from _ways(child, segments, at + 1, values)
-    if node.parameter is not None and segment:
-        yield from _ways(node.parameter, segments, at + 1, (*values, segment))
-
-
-def _match(node: _Node, values: Sequence[str]) -> Match:
-    template = next(iter(node.methods.values())).path
-    names = [s[1:-1] for s in template.split("/") if s.startswith("{")]
-    return Match(node.methods, dict(zip(names, values, strict=True)))
+    if (child := node.children.get(segment)) and (found := _walk(child, segments, at + 1, values)):
+        return found
+    if node.parameter is None or not segment:
+        return None
+    values.append(segment)
+    if found := _walk(node.parameter, segments, at + 1, values):
+        return found
+    values.pop()
+    return None
 
 
 def _dialects(node: _Node) -> set[str]:

@@ -8,7 +8,6 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
@@ -25,9 +24,6 @@ GATED = "gated"
 GATE = {"projects": [GATED], "models": None, "patterns": None, "min_cost": None}
 HELD_S = 0.2
 Headers = dict[str, str]
-# Connections are kept, cookies are not: nobody is to be taken for who asked before.
-_web = requests.Session()
-_web.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
 
 class Identities:
@@ -64,7 +60,7 @@ class Identities:
         self._held.pop("box_key", None)
         self.group = ""
         bearer = _bearer(_signed_in().json()["accessToken"])
-        me = _web.get(f"{BASE}/api/auth/me", headers=bearer, timeout=10).json()
+        me = requests.get(f"{BASE}/api/auth/me", headers=bearer, timeout=10).json()
         self.org = me["memberships"][0]["org"]["id"]
         return bearer
 
@@ -110,12 +106,12 @@ class Identities:
     def held_call(self) -> int:
         """The newest call held for approval, whose caller hung up by now: it waits until the server notices."""
         admin, gate = _bearer(ADMIN), f"{BASE}/api/proxy/modules/approvalgate"
-        _web.put(gate, headers=admin, json={"enabled": True, "config": GATE}, timeout=10)
+        requests.put(gate, headers=admin, json={"enabled": True, "config": GATE}, timeout=10)
         call = {"model": "any", "messages": [{"role": "user", "content": uuid.uuid4().hex}]}
         at = {"url": f"{BASE}/v1/chat/completions", "headers": admin | {"X-Project": GATED}}
         with suppress(requests.Timeout):
-            _web.post(json=call, timeout=HELD_S, **at)
-        held = _web.get(f"{BASE}/api/proxy/approvals", headers=admin, params={"limit": 1}, timeout=10).json()
+            requests.post(json=call, timeout=HELD_S, **at)
+        held = requests.get(f"{BASE}/api/proxy/approvals", headers=admin, params={"limit": 1}, timeout=10).json()
         return int(held["approvals"][0]["id"]) if held["approvals"] else 1
 
     def _org_path(self) -> str:
@@ -141,7 +137,7 @@ def _bearer(key: str) -> Headers:
 
 
 def _status(path: str, headers: Headers) -> int:
-    return _web.get(BASE + path, headers=headers, timeout=10).status_code
+    return requests.get(BASE + path, headers=headers, timeout=10).status_code
 
 
 def _box() -> dict[str, str]:
@@ -149,7 +145,7 @@ def _box() -> dict[str, str]:
 
 
 def _post(path: str, headers: Headers, **options: Any) -> requests.Response:
-    answer = _web.post(BASE + path, headers=headers, timeout=10, **options)
+    answer = requests.post(BASE + path, headers=headers, timeout=10, **options)
     answer.raise_for_status()
     return answer
 

@@ -296,12 +296,3 @@ def test_what_was_done_is_audited(owner: Owner, client: Any) -> None:
         ("row_job.create", owner.user.id),
         ("row_job.delete", owner.user.id),
     ]
-
-
-def test_a_job_may_be_asked_for_by_any_name(owner: Owner, refused: Refusals) -> None:
-    """The types have paths of their own to create by; that is no reason to say 405 of a job that is not there."""
-    refused(owner.caller.get("/api/jobs/filter"), 404)
-    refused(owner.caller.delete("/api/jobs/filter"), 404)
-    answer = owner.caller.request("PUT", "/api/jobs/filter")
-    refused(answer, 405)
-    assert answer.headers["allow"] == "DELETE, GET, POST"

@@ -73,6 +73,5 @@ def test_a_request_that_names_nothing_or_twice_is_refused(admin: Any, refused: R
 
 
 def test_bulk_is_no_modules_name(admin: Any, refused: Refusals) -> None:
-    """Nothing is read from it, and nothing but what the literal path has is written to it."""
-    refused(admin.get(BULK), 404, "not_found")
-    refused(admin.put(BULK, json={"enabled": True}), 404, "not_found")
+    """The literal path wins over the parameter."""
+    refused(admin.get(BULK), 405, "method_not_allowed")
