@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
-import secrets
 import time
 from collections import deque
 from pathlib import Path
 
-from app.services.recorder import SUFFIX
+from app.gateway.segment import Segment
 from app.services.trace_record import TraceRecord
 
 log = logging.getLogger("yardmaster.spool")
@@ -29,8 +26,7 @@ class Spool:
     def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._folder = folder
         self._segment_bytes = segment_bytes
-        self._fd: int | None = None
-        self._size = 0
+        self._segment: Segment | None = None
         self._held: deque[bytes] = deque()
         self._recent: list[bytes] = []
         self._look_at = 0.0
@@ -44,59 +40,54 @@ class Spool:
 
     def open(self) -> None:
         """Make the folder and the first segment; OSError when the disk refuses."""
-        self._fd = self._segment()
+        self._segment = self._fresh()
 
     def close(self) -> None:
         """Write what is held and let the segment go: its lock tells the recorder that it is complete."""
         self.retry()
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        if self._segment is not None:
+            self._segment.close()
+            self._segment = None
 
     def append(self, record: TraceRecord) -> None:
         """Take a finished call: it is in the file when this returns, unless the disk is in trouble."""
         line = record.to_line()
-        self.retry()
+        if self._held or time.monotonic() >= self._look_at:
+            self.retry()
         try:
             self._write(line)
         except OSError as error:
             self._hold(line, error)
 
     def _write(self, line: bytes) -> None:
-        if self._fd is None or self._size >= self._segment_bytes:
-            fresh = self._segment()
-            if self._fd is not None:
-                os.close(self._fd)
-            self._fd, self._size = fresh, 0
-        written = os.write(self._fd, line)
-        self._size += written
-        if written != len(line):
-            self._size = self._segment_bytes  # the torn line ends this segment; it fails its checksum and is skipped
-            raise OSError("the disk took only a part of a line")
+        segment = self._segment
+        if segment is None or segment.size >= self._segment_bytes:
+            fresh = self._fresh()
+            if segment is not None:
+                segment.close()
+            segment = self._segment = fresh
+        segment.write(line)
         self._recent.append(line)
 
     def _look(self) -> None:
         """Notice, ten times a second, that somebody removed the segment: what was written since goes into another.
 
-        Looking at every line costs as much as writing it; the recorder knows the lines that it has seen already.
+        Looking at every line would cost more than writing it; the recorder knows the lines that it has seen already.
         """
         now = time.monotonic()
-        if self._fd is None or now < self._look_at:
+        if self._segment is None or now < self._look_at:
             return
         self._look_at = now + LOOK_S
-        if not os.fstat(self._fd).st_nlink:
-            self._size = self._segment_bytes
+        if self._segment.removed:
+            self._segment.close()
+            self._segment = None
             self._held.extend(self._recent)
         self._recent.clear()
 
-    def _segment(self) -> int:
-        """A new file, locked before the recorder can see it; the folder is made again if somebody removed it."""
+    def _fresh(self) -> Segment:
+        """The next segment; its folder is made again if somebody removed it."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = self._folder / f".{os.getpid()}-{secrets.token_hex(6)}"
-        fd = os.open(draft, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        draft.rename(draft.with_name(draft.name[1:] + SUFFIX))
-        return fd
+        return Segment(self._folder)
 
     def _hold(self, line: bytes, error: OSError) -> None:
         self._complain(error)

@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -107,8 +108,8 @@ class Recorder:
         """Store the rest of one segment; False when the database refuses."""
         with path.open("rb") as file:
             complete = _unlocked(file.fileno())  # asked before reading: what is then read is really the end
-            file.seek(self._offsets.get(path, 0))
-            for size, lines in _batches(file, torn=complete):
+            begin = file.seek(self._offsets.get(path, 0))
+            for size, lines in _batches(file, _end(file.fileno(), complete=complete) - begin, torn=complete):
                 if not self._take([r for line in lines if (r := _parsed(line, path))]):
                     return False
                 self._offsets[path] = self._offsets.get(path, 0) + size
@@ -146,16 +147,34 @@ class Recorder:
 
     def _backlog(self) -> int:
         with suppress(OSError):
-            return sum(p.stat().st_size - self._offsets.get(p, 0) for p in self._folder.glob(f"*{SUFFIX}"))
+            return sum(_lines_end(p) - self._offsets.get(p, 0) for p in self._folder.glob(f"*{SUFFIX}"))
         return 0
 
 
-def _batches(file: BinaryIO, *, torn: bool) -> Iterator[tuple[int, list[bytes]]]:
-    """Runs of whole lines with their size; a last line without its end counts only when nobody will finish it."""
+def _lines_end(path: Path) -> int:
+    with path.open("rb", buffering=0) as file:
+        return _end(file.fileno(), complete=False)
+
+
+def _end(fd: int, *, complete: bool) -> int:
+    """Where the lines of a segment end. The zeros behind them are room of the worker that writes it.
+
+    Found before lines are read, so that none is read which is copied in meanwhile: its newline is written last.
+    """
+    size = os.fstat(fd).st_size
+    return size if complete else bisect_left(range(size), True, key=lambda at: os.pread(fd, 1, at) == b"\0")  # noqa: FBT003
+
+
+def _batches(file: BinaryIO, left: int, *, torn: bool) -> Iterator[tuple[int, list[bytes]]]:
+    """Runs of whole lines in the next `left` bytes, with their size.
+
+    A last line without its end counts only when nobody will finish it, and is more than room that was never used.
+    """
     lines: list[bytes] = []
     size = 0
     for line in file:
-        if not line.endswith(b"\n") and not torn:
+        left -= len(line)
+        if left < 0 or not (line.endswith(b"\n") or (torn and line.strip(b"\0"))):
             break
         lines.append(line)
         size += len(line)
@@ -170,7 +189,7 @@ def _parsed(line: bytes, path: Path) -> TraceRecord | None:
     try:
         return TraceRecord.from_line(line)
     except ValueError:
-        log.warning("skipped a torn line of %d bytes in %s: its call was never answered", len(line), path.name)
+        log.warning("skipped a torn line of %d bytes in %s: its call was never answered", len(line.strip(b"\0")), path.name)
         return None
 
 

@@ -124,13 +124,14 @@ def test_a_full_disk_degrades_and_stops_nothing(client: Client, settings: Settin
     gateway = client.application.runtime.gateway
     until(lambda: read_status(settings.data / SPOOL).pid > 0)  # the recorder works
     with folder_lost(settings.data / SPOOL):
-        gateway.spool._size = spool.SEGMENT_BYTES  # the next line needs a new file
+        gateway.spool._segment_bytes = 0  # the next line needs a new file
         assert client.user.post("/v1/chat/completions", json=QUESTION).status_code == 200
         report = client.admin.get(STATUS).json()
         assert report["status"] == "degraded"
         assert part(report, "observe")[0] == part(report, "disk")[0] == "degraded"
         assert "the spool cannot be written" in part(report, "observe")[1]
         assert "it cannot be written" in part(report, "disk")[1]
+    gateway.spool._segment_bytes = spool.SEGMENT_BYTES
     client.user.post("/v1/chat/completions", json=QUESTION)
     until(lambda: client.admin.get(STATUS).json().get("total_requests") == 2)
     assert client.admin.get(STATUS).json()["status"] == "healthy"

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.gateway.segment import BLOCK_BYTES
 from app.gateway.spool import LOOK_S, Spool
 from app.services.recorder import STATUS, Recorder, read_status
 from app.services.trace_record import TraceRecord
@@ -76,6 +77,45 @@ def test_calls_are_stored_across_segments(spool: Spool, folder: Path) -> None:
     assert len(list(folder.glob("*.spool"))) == 1
 
 
+@given(st.lists(st.sampled_from([0, 1, 200, 4096, BLOCK_BYTES - 700, BLOCK_BYTES, 3 * BLOCK_BYTES + 1]), max_size=8))
+def test_a_line_of_any_size_is_taken(tmp_path_factory: pytest.TempPathFactory, sizes: list[int]) -> None:
+    """One that crosses a page, a block, or is longer than several of them; room that was not needed is given back."""
+    folder, store = tmp_path_factory.mktemp("sizes"), Store()
+    spool, recorder = Spool(folder), Recorder(folder, store)
+    spool.open()
+    for n, size in enumerate(sizes):
+        spool.append(call(n, response_body=b"x" * size))
+    recorder.sweep()
+    assert store.ids == numbers(len(sizes))
+    (path,) = folder.glob("*.spool")
+    spool.close()
+    assert path.stat().st_size == sum(len(call(n, response_body=b"x" * size).to_line()) for n, size in enumerate(sizes))
+
+
+def test_a_recorder_beside_a_busy_writer_takes_every_call_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It never reads a line that is being copied in, nor takes room for lines."""
+    store, written = Store(), threading.Event()
+    recorder = Recorder(folder, store)
+    spool = Spool(folder, segment_bytes=2 * BLOCK_BYTES)
+    spool.open()
+
+    def record() -> None:
+        while not written.is_set():
+            recorder.sweep()
+
+    reader = threading.Thread(target=record)
+    reader.start()
+    for n in range(2_000):
+        spool.append(call(n, response_body=b"x" * (n % 900)))
+    written.set()
+    reader.join()
+    recorder.sweep()
+    assert (sorted(store.ids), store.asked) == (sorted(numbers(2_000)), 2_000)
+    assert recorder._backlog() == 0
+    spool.close()
+    assert not caplog.messages
+
+
 def test_a_database_away_loses_nothing(spool: Spool, folder: Path) -> None:
     """And the recorder says so, until it is back."""
     store = Store()
@@ -85,6 +125,7 @@ def test_a_database_away_loses_nothing(spool: Spool, folder: Path) -> None:
         spool.append(call(n))
     recorder.sweep()
     assert "does not take traces (ConnectionError)" in read_status(folder).trouble
+    assert read_status(folder).backlog_bytes == sum(len(call(n).to_line()) for n in range(30))
     store.refusing = False
     recorder._spoke = 0.0
     recorder.sweep()
@@ -183,31 +224,31 @@ def _write_and_die(folder: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_writer_killed_leaves_everything_it_finished(folder: Path) -> None:
-    """What `append` returned from is stored, and the dead writer's segment removed."""
+def test_a_writer_killed_leaves_everything_it_finished(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What `append` returned from is stored, and the dead writer's segment removed; its unused room is no torn line."""
     process = multiprocessing.get_context("fork").Process(target=_write_and_die, args=(folder,))
     process.start()
     process.join()
     store = Store()
     Recorder(folder, store).sweep()
-    assert (store.ids, list(folder.glob("*.spool"))) == (numbers(100), [])
+    assert (store.ids, list(folder.glob("*.spool")), caplog.messages) == (numbers(100), [], [])
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
 def test_a_disk_that_refuses_is_waited_for(
     spool: Spool, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """Even when it takes half a line first: nothing is lost, nothing twice, and memory is bounded."""
-    write, room = os.write, [300]
+    """Even when it gives half a block first: nothing is lost, nothing twice, and memory is bounded."""
+    write, room = os.pwrite, [300]
 
-    def small(fd: int, data: bytes) -> int:
+    def small(fd: int, data: bytes, at: int) -> int:
         if room[0] <= 0:
             raise OSError(number, os.strerror(number))
-        taken = write(fd, data[: room[0]])
+        taken = write(fd, data[: room[0]], at)
         room[0] -= taken
         return taken
 
-    monkeypatch.setattr(os, "write", small)
+    monkeypatch.setattr(os, "pwrite", small)
     for n in range(20):
         spool.append(call(n))
     assert spool.waiting > 10
@@ -220,10 +261,15 @@ def test_a_disk_that_refuses_is_waited_for(
     assert sorted(store.ids) == sorted(numbers(20))
 
 
+def refuse(*_: object) -> int:
+    """What a full disk says."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_what_waits_for_the_disk_is_bounded(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest go, and are counted."""
     monkeypatch.setattr("app.gateway.spool.MOST_HELD", 10)
-    monkeypatch.setattr(os, "write", lambda *_: 0)
+    monkeypatch.setattr(os, "pwrite", refuse)
     for n in range(15):
         spool.append(call(n))
     assert (spool.waiting, spool.lost) == (10, 5)
