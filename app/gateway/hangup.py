@@ -8,8 +8,9 @@ from typing import Self
 
 from app.wire.call import Call
 
-PATIENCE_S = 1.0
 LOOK_S = 0.25
+# A call that so many looks have met is not quick: about a second.
+PATIENCE_LOOKS = 4
 
 
 class Lookout:
@@ -20,7 +21,8 @@ class Lookout:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[HangUp, float] = {}
+        self._waiting: dict[HangUp, int] = {}
+        self._looks = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, call: Call) -> HangUp:
@@ -29,10 +31,9 @@ class Lookout:
 
     def add(self, hang_up: HangUp) -> None:
         """A call begins to wait."""
-        loop = asyncio.get_running_loop()
-        self._waiting[hang_up] = loop.time()
+        self._waiting[hang_up] = self._looks
         if self._timer is None:
-            self._timer = loop.call_later(LOOK_S, self._look)
+            self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._look)
 
     def drop(self, hang_up: HangUp) -> None:
         """It waits no more."""
@@ -40,12 +41,13 @@ class Lookout:
 
     def _look(self) -> None:
         """Begin to watch the calls that have waited too long to be quick."""
-        loop = asyncio.get_running_loop()
-        limit = loop.time() - PATIENCE_S
+        self._looks += 1
+        limit = self._looks - PATIENCE_LOOKS
         while self._waiting and self._waiting[oldest := next(iter(self._waiting))] <= limit:
             del self._waiting[oldest]
             oldest.begin()
-        self._timer = loop.call_later(LOOK_S, self._look) if self._waiting else None
+        again = asyncio.get_running_loop().call_later
+        self._timer = again(LOOK_S, self._look) if self._waiting else None
 
 
 class HangUp:

@@ -33,7 +33,7 @@ from app.gateway.providers import provider_for_key
 from app.gateway.restoring import restored
 from app.gateway.shield import Shield
 from app.gateway.spool import Spool
-from app.gateway.steps import Place
+from app.gateway.steps import Chain, Place
 from app.gateway.tally import Tally
 from app.gateway.transport import HttpTransport
 from app.gateway.wire import Answer, Json, Kind, Target, Transport, Usage
@@ -209,12 +209,19 @@ class Gateway:
             found = self.answers.known(exchange, config) or await self.answers.found(exchange, config)
             if found:
                 return self._given(exchange, found)
-        if exchange.made:
-            return await self._finished(exchange, exchange.made, config, _nobody)
-        targets = await self._targets(exchange, config)
-        if exchange.stream and not exchange.waits:
-            return await self._stream(exchange, targets, config)
-        return await self._plain(exchange, targets, config)
+        answer, again = exchange.made, _nobody
+        if answer is None:
+            targets = await self._targets(exchange, config)
+            if exchange.stream and not exchange.waits:
+                return await self._stream(exchange, targets, config)
+            again = partial(self._try, exchange, targets, config, partial(self._post, exchange))
+            answer = await again()
+            if answer is None:
+                return Reply(streams.CLIENT_GONE)
+        exchange.usage = answer.usage
+        if exchange.chain:
+            return await self._judged(exchange, exchange.chain, answer, config, again)
+        return self._finished(exchange, answer, config)
 
     async def _targets(self, exchange: Exchange, config: configuration.Config) -> list[Target]:
         """Where the call may go, its worst case held."""
@@ -240,20 +247,18 @@ class Gateway:
                     raise
                 return None
 
-    async def _plain(self, exchange: Exchange, targets: Sequence[Target], config: configuration.Config) -> Reply:
-        again = partial(self._try, exchange, targets, config, partial(self._post, exchange))
-        answer = await again()
-        return Reply(streams.CLIENT_GONE) if answer is None else await self._finished(exchange, answer, config, again)
+    async def _judged(
+        self, exchange: Exchange, chain: Chain, answer: Answer, config: configuration.Config, again: Again
+    ) -> Reply:
+        """A whole answer, through what modules have to say of it."""
+        judged = await chain.judged(exchange, answer, again)
+        if judged is None:
+            return Reply(streams.CLIENT_GONE)
+        exchange.usage = judged.usage
+        return self._finished(exchange, chain.answered(exchange, judged), config)
 
-    async def _finished(self, exchange: Exchange, answer: Answer, config: configuration.Config, again: Again) -> Reply:
-        """A whole answer, through what modules have to say of it, settled and kept."""
-        exchange.usage = answer.usage
-        if exchange.chain:
-            judged = await exchange.chain.judged(exchange, answer, again)
-            if judged is None:
-                return Reply(streams.CLIENT_GONE)
-            exchange.usage = judged.usage
-            answer = exchange.chain.answered(exchange, judged)
+    def _finished(self, exchange: Exchange, answer: Answer, config: configuration.Config) -> Reply:
+        """A whole answer, settled and kept."""
         raw, exchange.said = None if exchange.inbound else answer.raw, answer.body
         exchange.response = raw or exchange.presented(answer.body, answer.usage)
         self._settle(exchange)
@@ -273,8 +278,8 @@ class Gateway:
             return replaying.reply(body, exchange, usage, self.pace)
         return Reply(200, [JSON_TYPE, *settle.headers(exchange), *exchange.headers], raw)
 
-    async def _post(self, exchange: Exchange, target: Target) -> Answer:
-        return await post(exchange, target, self._carrier(target))
+    def _post(self, exchange: Exchange, target: Target) -> Awaitable[Answer]:
+        return post(exchange, target, self._carrier(target))
 
     def _carrier(self, target: Target) -> Transport:
         return target.provider.transport or (self.transport.guarded if target.guarded else self.transport)

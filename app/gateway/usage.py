@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 CHARS_PER_TOKEN: Final = 4
 TOKENS_PER_MESSAGE: Final = 4
 NUMBERS: Final = (int, float)
+_NO_DETAILS: Final[Json] = {}
 
 
 def count(value: Any) -> int:
@@ -35,11 +36,10 @@ def from_openai(usage: Any) -> Usage | None:
     prompt, completion = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
     if not prompt and not completion:
         return None
-    details = _details(usage, "prompt_tokens_details")
-    cached = details.get("cached_tokens") or usage.get("cached_tokens") or usage.get("prompt_cache_hit_tokens")
-    read = min(count(cached), prompt)
-    written = min(count(details.get("cache_write_tokens")), prompt - read)
-    reasoning = count(_details(usage, "completion_tokens_details").get("reasoning_tokens"))
+    read, written = _cached(usage, prompt)
+    reasoning = 0
+    if details := usage.get("completion_tokens_details"):
+        reasoning = count(details.get("reasoning_tokens")) if isinstance(details, dict) else 0
     if reasoning and count(usage.get("total_tokens")) < prompt + completion + reasoning:
         reasoning = min(reasoning, completion)
         completion -= reasoning
@@ -48,9 +48,15 @@ def from_openai(usage: Any) -> Usage | None:
     )
 
 
-def _details(usage: Json, name: str) -> Json:
-    value = usage.get(name)
-    return value if isinstance(value, dict) else {}
+def _cached(usage: Json, prompt: int) -> tuple[int, int]:
+    """How many of the prompt's tokens came from a cache, and how many went into one."""
+    details = usage.get("prompt_tokens_details")
+    if not isinstance(details, dict):
+        details = _NO_DETAILS
+    cached = details.get("cached_tokens") or usage.get("cached_tokens") or usage.get("prompt_cache_hit_tokens")
+    read = min(count(cached), prompt) if cached else 0
+    written = details.get("cache_write_tokens")
+    return read, min(count(written), prompt - read) if written else 0
 
 
 def to_openai(usage: Usage, kind: Kind = Kind.CHAT) -> Json:

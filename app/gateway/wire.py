@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 
     from app.gateway.admission.admission import Admission
 
@@ -165,7 +165,7 @@ class UpstreamResponse(Protocol):
 class Transport(Protocol):
     """Carries one request to a provider."""
 
-    async def __call__(self, outgoing: Outgoing, /) -> UpstreamResponse:
+    def __call__(self, outgoing: Outgoing, /) -> Awaitable[UpstreamResponse]:
         """The response, once its head is there; OSError when there is none, NotConnectedError when nothing was sent."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import chain
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -12,6 +11,7 @@ from app.wire.replies import WHOLE, Message, RawHeaders
 
 # RFC 9110 §5.5: no control but the tab belongs in a field.
 _PRINTABLE: Final = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))  # noqa: PLR2004
+_COLON: Final = b": ".join
 _DISCONNECT: Final = {"type": "http.disconnect"}
 BODILESS: Final = frozenset({204, 304})
 
@@ -138,7 +138,7 @@ class Cycle(RequestResponseCycle):
 def _rendered(fields: RawHeaders) -> bytes:
     """The fields and the blank line after them; RuntimeError for one that would break out of its line."""
     count = len(fields)
-    lines = (b"%b: %b\r\n" * count) % tuple(chain.from_iterable(fields))
-    if lines.translate(None, _PRINTABLE) != b"\r\n" * count:
+    lines = b"\r\n".join(map(_COLON, fields))
+    if lines.translate(None, _PRINTABLE) != b"\r\n" * (count - 1):
         raise RuntimeError("a header of the answer holds characters no header can carry")
-    return lines + b"\r\n"
+    return lines + b"\r\n\r\n" if count else b"\r\n"

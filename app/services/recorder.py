@@ -162,7 +162,7 @@ def _end(fd: int, *, complete: bool) -> int:
     Found before lines are read, so that none is read which is copied in meanwhile: its newline is written last.
     """
     size = os.fstat(fd).st_size
-    return size if complete else bisect_left(range(size), True, key=lambda at: os.pread(fd, 1, at) == b"\0")  # noqa: FBT003
+    return size if complete else bisect_left(range(size), True, key=lambda at: os.pread(fd, 1, at) == b"\0")
 
 
 def _batches(file: BinaryIO, left: int, *, torn: bool) -> Iterator[tuple[int, list[bytes]]]:
@@ -189,7 +189,8 @@ def _parsed(line: bytes, path: Path) -> TraceRecord | None:
     try:
         return TraceRecord.from_line(line)
     except ValueError:
-        log.warning("skipped a torn line of %d bytes in %s: its call was never answered", len(line.strip(b"\0")), path.name)
+        size = len(line.strip(b"\0"))
+        log.warning("skipped a torn line of %d bytes in %s: its call was never answered", size, path.name)
         return None
 
 

@@ -47,27 +47,18 @@ def json_reply(value: Any, status: int = 200, headers: Iterable[tuple[bytes, byt
 
 async def read_body(receive: Receive, limit: int) -> bytes:
     """The whole request body; Problem 413 as soon as it passes `limit` bytes, Disconnected when it breaks off."""
-    message = await _next(receive)
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        if len(body) > limit:
-            raise too_large(limit)
-        return body
-    parts, size = [body], len(body)
-    while message.get("more_body"):
-        message = await _next(receive)
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > limit:
             raise too_large(limit)
-    return b"".join(parts)
-
-
-async def _next(receive: Receive) -> Message:
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise Disconnected
-    return message
+        more = message.get("more_body", False)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def too_large(limit: int) -> Problem:
@@ -76,22 +67,28 @@ def too_large(limit: int) -> Problem:
     return Problem(413, message, headers={"connection": "close"})
 
 
-async def send_reply(reply: Reply, receive: Receive, send: Send, *, whole: bool = False) -> None:
+def send_reply(reply: Reply, receive: Receive, send: Send, *, whole: bool = False) -> Awaitable[None]:
     """Send an answer, `whole` in one message; a stream ends early, closing its source, when the client hangs up."""
-    if reply.chunks is None:
-        length = [] if reply.status in BODILESS else [(b"content-length", b"%d" % len(reply.body))]
-        head = [*reply.headers, *length]
-        if whole:
-            await send({"type": WHOLE, "status": reply.status, "headers": head, "body": reply.body})
-            return
-        await send({"type": "http.response.start", "status": reply.status, "headers": head})
-        await send({"type": "http.response.body", "body": reply.body})
-        return
+    if reply.chunks is not None:
+        return _send_stream(reply, reply.chunks, receive, send)
+    length = [] if reply.status in BODILESS else [(b"content-length", b"%d" % len(reply.body))]
+    head = [*reply.headers, *length]
+    if whole:
+        return send({"type": WHOLE, "status": reply.status, "headers": head, "body": reply.body})
+    return _send_parts(reply.status, head, reply.body, send)
+
+
+async def _send_parts(status: int, head: RawHeaders, body: bytes, send: Send) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _send_stream(reply: Reply, chunks: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
     try:
         await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-        await _stream(reply.chunks, receive, send)
+        await _stream(chunks, receive, send)
     finally:
-        close = getattr(reply.chunks, "aclose", None)
+        close = getattr(chunks, "aclose", None)
         if close is not None:
             await close()
 

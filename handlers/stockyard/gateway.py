@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,9 +56,9 @@ async def get_model(call: Call, model: str, x_project: str = "default") -> Reply
     return json_reply(await model_list.one(call.principal, x_project, model))
 
 
-async def _lane(kind: Kind, call: Call, inbound: Inbound | None = None) -> Reply:
-    reply: Reply = await runtime().gateway.handle(kind, call, inbound)
-    return reply
+def _lane(kind: Kind, call: Call, inbound: Inbound | None = None) -> Awaitable[Reply]:
+    answering: Awaitable[Reply] = runtime().gateway.handle(kind, call, inbound)
+    return answering
 
 
 @contextmanager

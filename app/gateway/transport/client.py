@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from app.gateway.transport.origins import locate, render
 from app.gateway.transport.pool import Pool
@@ -28,13 +28,13 @@ class HttpTransport:
             self._pool.close()
             self._pool = None
 
-    async def __call__(self, outgoing: Outgoing, /) -> HttpResponse:
+    def __call__(self, outgoing: Outgoing, /) -> Awaitable[HttpResponse]:
         """The response, once its head is there; OSError when there is none, NotConnectedError when nothing was sent."""
-        return await self._send(outgoing, guarded=False)
+        return self._send(outgoing, guarded=False)
 
-    async def guarded(self, outgoing: Outgoing, /) -> HttpResponse:
+    def guarded(self, outgoing: Outgoing, /) -> Awaitable[HttpResponse]:
         """The same for an address a user chose: ForbiddenAddressError, and no connection, when it is not public."""
-        return await self._send(outgoing, guarded=True)
+        return self._send(outgoing, guarded=True)
 
     async def warm(self, url: str, count: int) -> int:
         """Open connections until so many are idle there: how many it took; NotConnectedError when one is not made."""

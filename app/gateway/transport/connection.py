@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Protocol, cast
 
 from app.gateway.transport.origins import Origin
@@ -37,12 +38,11 @@ class Connection(asyncio.Protocol):
         """Whether, as far as is known here, the other side still listens."""
         return not self._transport.is_closing()
 
-    async def ask(self, request: bytes) -> HttpResponse:
+    def ask(self, request: bytes) -> Awaitable[HttpResponse]:
         """Send a request; the response once its head is there, OSError when none comes."""
         answer = self._answer = HttpResponse(self)
         self._transport.write(request)
-        await answer.begin()
-        return answer
+        return answer.begun()
 
     def pause(self) -> None:
         """Read no more for now: the other side is held back by TCP."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 from app.gateway.transport.encoding import Inflater, inflater
 from app.gateway.transport.framing import Message
@@ -106,12 +106,13 @@ class HttpResponse:
         self._drop()
         self._end_silence()
 
-    async def begin(self) -> None:
-        """Wait for the head; OSError when none came, StaleError when not even one byte did."""
+    async def begun(self) -> Self:
+        """Itself, once its head is there; OSError when none came, StaleError when not even one byte did."""
         while not self._message.status:
             if self._error is not None:
                 raise self._error
             await self._more()
+        return self
 
     def feed(self, data: bytes) -> bool:
         """Take bytes off the socket; whether the response is complete. MalformedError when they are no HTTP."""
