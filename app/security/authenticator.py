@@ -82,7 +82,7 @@ class Authenticator:
         return ADMIN if self._is_admin(sent) else None
 
     def _digest(self, sent: Presented) -> bytes:
-        """Keyed BLAKE2 (RFC 7693 §2.9): as safe for finding a key in memory as the stored HMAC, at a tenth of its cost."""
+        """Keyed BLAKE2 (RFC 7693 §2.9): as safe for finding keys in memory as the stored HMAC, and ten times faster."""
         return blake2b(sent.secret.encode(), digest_size=32, key=self._cache_key).digest()
 
     async def _looked_up(self, sent: Presented) -> Principal:
