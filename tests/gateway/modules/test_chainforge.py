@@ -30,6 +30,7 @@ DRAFT: Json = {"name": "draft", "model": DRAFTER, "prompt": "Draft: {{input}}"}
 JUDGE: Json = {"name": "judge", "model": CRITIC, "prompt": "Judge {{ steps.draft }}", "max_tokens": 7}
 POLISH: Json = {"name": "polish", "model": MODEL, "prompt": "{{input}} / {{steps.draft}} / {{steps.judge}}"}
 NAME = "chain/letter"
+PICTURE: Json = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
 
 
 @pytest.fixture
@@ -182,7 +183,8 @@ def test_a_workflow_that_takes_too_long_ends(
     workflow(DRAFT, JUDGE, POLISH, timeout="200ms")
     upstream.script(CRITIC, {"hang": True})
     answer = ask(NAME)
-    assert (answer.status_code, "judge" in problem_of(answer)["message"]) == (504, True)
+    told = problem_of(answer)["message"]
+    assert (answer.status_code, told) == (504, "Step judge of workflow letter: The workflow took longer than it may")
     assert not upstream.seen(MODEL)
     assert all(row["cost_nano"] > 0 for row in traces(3)[:2])
     assert stats(client) == [1, 2, 0, 0, 1]
@@ -250,7 +252,7 @@ def test_steps_go_by_aliases_and_a_workflow_by_one(
     [
         ("chain/other", {}, 404),
         (NAME, {"messages": [{"role": "assistant", "content": "I said"}]}, 400),
-        (NAME, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, 400),
+        (NAME, {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, PICTURE]}]}, 400),
         (NAME, {"headers": {"x-provider": "groq"}}, 400),
         (NAME, {"content": "x" * 200_000}, 413),
     ],
