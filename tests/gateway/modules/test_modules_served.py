@@ -153,6 +153,39 @@ def test_what_is_made_of_stored_calls_is_there_for_every_worker(
     assert [group["users"] for group in cohort(yard)] == [1]
 
 
+def test_a_scheduled_prompt_survives_the_death_of_its_server(serve: Callable[..., Server], upstream: Upstream) -> None:
+    """The firing that was under way is made by the next server, once for all its workers, and told of once."""
+    settings: dict[str, Any] = {"rate_limits": "off", "workers": 2, "outbound_allow": "127.0.0.1"}
+    settings["variables"] = upstream.environment(*PROVIDERS, timeout=20)
+    yard = serve(**settings)
+    job = {"name": "report", "schedule": "0 9 * * *", "model": MODELS[0], "prompt": "How was the day?", "user": 1}
+    switched(yard, "cronllm", jobs=[job])
+    upstream.script(MODELS[0], {"delay": 15}, {})
+    with receiving() as receiver:
+        hook = {"url": receiver.url, "events": ["cron.*"]}
+        assert yard.request("POST", "/api/webhooks", yard.admin_key, json=hook).ok
+        due(yard, "cronllm")
+        deadline = time.monotonic() + 20
+        while not upstream.seen(MODELS[0]):
+            assert time.monotonic() < deadline
+            first = "SELECT min(id) FROM engine_tasks WHERE kind = 'cronllm'"
+            written(yard, f"UPDATE engine_tasks SET due_at = 0 WHERE id = ({first})")  # noqa: S608 (a constant)
+            time.sleep(0.2)
+        yard.kill()
+        written(yard, "UPDATE idempotent_calls SET expires_at = 0")
+        again = serve(data=yard.data, **settings)
+        [post] = receiver.of("cron.completed", within=25)
+        [row] = stored(again, 1)
+        assert (post.body["data"]["trace_id"], row["status"]) == (row["id"], "ok")
+    assert (len(upstream.seen(MODELS[0])), receiver.events()) == (2, ["cron.completed"])
+
+
+def written(yard: Server, statement: str) -> None:
+    """Change what the server has stored."""
+    with contextlib.closing(sqlite3.connect(yard.data / "yardmaster.db", timeout=10)) as database, database:
+        database.execute(statement)
+
+
 def due(yard: Server, *names: str) -> None:
     """Make these turns due."""
     with contextlib.closing(sqlite3.connect(yard.data / "yardmaster.db")) as database, database:
