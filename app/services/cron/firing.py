@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import Future, wait
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -29,6 +29,7 @@ from models.cron import CronJob
 from models.identity import User
 from models.views.fields import rfc3339
 
+log = logging.getLogger("yardmaster.cron")
 Json = dict[str, Any]
 Job = Mapping[str, Any]
 OPERATION: Final = "create_chat_completion"
@@ -51,8 +52,7 @@ class Firing:
 
     def __call__(self, key: str, context: Context) -> None:
         """Make the call of a job that is due; the key is its name and the moment."""
-        name, _, stamp = key.rpartition("@")
-        at = planning.moment_of(stamp)
+        name, at = planning.firing(key)
         with transaction(self._database) as session:
             job = planning.begin(session, name, at)
         if job is not None:
@@ -71,6 +71,9 @@ class Firing:
             except Problem as problem:
                 if problem.code != IN_USE:
                     return _refused(problem)
+            except Exception as error:  # noqa: BLE001 (whatever it is, somebody waits to be told)
+                log.warning("job %s failed: %s", job["name"], type(error).__name__)
+                return _refused(Problem(500, f"The gateway failed: {type(error).__name__}"))
             context.pause(AGAIN_S)  # a worker that died has the key still; nobody else makes this firing
 
     def _tell(self, job: Job, at: datetime, told: Json) -> None:
@@ -105,11 +108,9 @@ def _served(call: Call, context: Context) -> Reply:
     gateway: Gateway = runtime().gateway
     going: Future[Reply] = gateway.soon(partial(gateway.handle, Kind.CHAT, call))
     try:
-        while True:
-            try:
-                return going.result(LOOK_S)
-            except NotYet:
-                context.make_way()
+        while not wait([going], LOOK_S).done:
+            context.make_way()
+        return going.result()
     finally:
         going.cancel()
 

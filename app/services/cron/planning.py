@@ -20,6 +20,7 @@ from app.gateway.modules.timetables import next_after
 from app.services.observing.switched import enabled
 from models.base import EPOCH, micros, now, transaction
 from models.cron import CronJob
+from models.engine import EngineTask
 from models.gateway import ModuleState
 from models.views.fields import rfc3339
 
@@ -80,20 +81,22 @@ def stats(session: Session) -> Json:
     return {"jobs": len(due), **counted, "next": due}
 
 
-def stamp(at: datetime) -> str:
-    """A firing's moment in its task's key."""
-    return str(micros(at))
+def firing(key: str) -> tuple[str, datetime]:
+    """The job that a task's key names, and when it is due."""
+    name, _, micro = key.rpartition("@")
+    return name, EPOCH + timedelta(microseconds=int(micro))
 
 
-def moment_of(text: str) -> datetime:
-    """The moment of a stamp."""
-    return EPOCH + timedelta(microseconds=int(text))
+def key_of(name: str, at: datetime) -> str:
+    """The key of a firing's task."""
+    return f"{name}@{micros(at)}"
 
 
 def _changes(session: Session) -> bool:
     rows = session.scalars(select(CronJob)).all()
     wanted = {name: _terms(job) for name, job in jobs(session).items()}
-    return {row.name: row.plan for row in rows if row.due_at} != wanted or _gone(session, rows) != []
+    planned = {row.name: row.plan for row in rows if row.due_at and not _is_stuck(session, row)}
+    return planned != wanted or _gone(session, rows) != []
 
 
 def _take_over(session: Session) -> None:
@@ -107,7 +110,7 @@ def _take_over(session: Session) -> None:
         rows[name].due_at = None
     for name, job in wanted.items():
         row = rows[name]
-        if row.due_at is None or row.plan != _terms(job):
+        if row.due_at is None or row.plan != _terms(job) or _is_stuck(session, row):
             _plan(row, job, since)
 
 
@@ -116,6 +119,14 @@ def _add(session: Session, names: Iterable[str]) -> None:
     rows = {"postgresql": postgresql, "sqlite": sqlite}[session.get_bind().dialect.name].insert(CronJob)
     for name in names:
         session.execute(rows.values(name=name, plan="", **dict.fromkeys(ENDS, 0)).on_conflict_do_nothing())
+
+
+def _is_stuck(session: Session, row: CronJob) -> bool:
+    """Whether it was due and nothing will come of it: its task ended before the firing began."""
+    if row.due_at is None or row.due_at > now() - LATE:
+        return False
+    mine = (EngineTask.kind == TASK, EngineTask.key == key_of(row.name, row.due_at), EngineTask.ended_at.is_(None))
+    return session.scalar(select(EngineTask.id).where(*mine)) is None
 
 
 def _gone(session: Session, rows: Iterable[CronJob]) -> list[CronJob]:
@@ -134,7 +145,7 @@ def _since(session: Session) -> datetime:
 def _plan(row: CronJob, job: Job, after: datetime) -> None:
     """The next firing after a moment."""
     row.plan, row.due_at = _terms(job), next_after(job["schedule"], job["zone"], after)
-    engine.submit(TASK, f"{row.name}@{stamp(row.due_at)}", at=row.due_at)
+    engine.submit(TASK, key_of(row.name, row.due_at), at=row.due_at)
 
 
 def _missed(job: Job, at: datetime) -> int:

@@ -15,7 +15,7 @@ from app import runtime
 from app.engine import Context, Stopping
 from app.gateway.modules.timetables import next_after
 from app.services.cron.firing import Firing
-from app.services.cron.planning import NAME, Turn, stamp
+from app.services.cron.planning import NAME, Turn, firing, key_of
 from gateway.modules.conftest import MODEL
 from gateway.upstream import Upstream
 from models.base import now, transaction
@@ -199,13 +199,13 @@ def test_what_was_missed_is_made_up_once(clockwork: Clockwork, jobs: Jobs, upstr
     clockwork.plan()
     at = now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
     clockwork.change(CronJob, due_at=at)
-    clockwork.fire(f"report@{stamp(at)}")
+    clockwork.fire(key_of("report", at))
     assert len(upstream.seen(MODEL)) == 1
     assert 6 <= stats(client)["missed"] <= 7
     due = clockwork.row().due_at
     assert due is not None
     assert timedelta(0) < due - now() <= timedelta(minutes=30)
-    assert clockwork.planned()[-1] == f"report@{stamp(due)}"
+    assert clockwork.planned()[-1] == key_of("report", due)
 
 
 @SQLITE
@@ -236,7 +236,7 @@ def test_what_comes_up_before_its_settings_are_seen_is_made(
     jobs(JOB | {"schedule": "* * * * *"})
     minute = now().replace(second=0, microsecond=0)
     clockwork.change(ModuleState, updated_at=minute - timedelta(seconds=1))
-    assert clockwork.plan() == [f"report@{stamp(minute)}"]
+    assert clockwork.plan() == [key_of("report", minute)]
 
 
 ENDS = {
@@ -278,6 +278,36 @@ def test_what_is_not_answered_is_told_with_the_reason(
     assert error["message"]
     assert (stats(client)[status], len(clockwork.planned())) == (1, 2)
     assert bool(upstream.seen(MODEL)) == (status == "failed")
+
+
+@SQLITE
+def test_a_fault_of_the_gateways_own_is_told_too(
+    clockwork: Clockwork, jobs: Jobs, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for the end of a call that broke; a deadline that passed inside it is one."""
+
+    async def breaks(*_: Any) -> None:
+        raise TimeoutError
+
+    jobs(JOB)
+    monkeypatch.setattr(client.application.runtime.gateway, "handle", breaks)
+    clockwork.fire(clockwork.plan()[0])
+    [event] = clockwork.told()
+    assert (event["status"], event["error"]["status"]) == ("failed", 500)
+
+
+@SQLITE
+def test_a_job_whose_task_was_lost_is_planned_again(clockwork: Clockwork, jobs: Jobs) -> None:
+    """Whatever became of one firing, the next ones come; one that only waits for a worker is left to it."""
+    jobs(JOB)
+    clockwork.plan()
+    at = now().replace(microsecond=0) - timedelta(hours=1)
+    clockwork.change(CronJob, due_at=at)
+    clockwork.change(EngineTask, key=key_of("report", at))
+    assert clockwork.plan() == [key_of("report", at)]
+    clockwork.change(EngineTask, ended_at=now(), state="failed")
+    [_, key] = clockwork.plan()
+    assert firing(key)[1] > now()
 
 
 @SQLITE
