@@ -52,12 +52,25 @@ class Aside:
     async def ask(
         self, exchange: Exchange, body: Json, config: Config, seconds: float, told: Mapping[str, object]
     ) -> Answer:
-        """As `say`, by a model's alias too; Problem or TimeoutError when there is none. `told`: what its trace says."""
+        """The answer of a step of the call, which is held as the call itself; Problem or TimeoutError without one.
+
+        The model may be an alias; `told` is what its trace says.
+        """
         aside = _beside(exchange, Kind.CHAT, body, "")
         aside.model, aside.wanted_provider = config.meant(aside.model)
         aside.details |= told
+        if exchange.chain and exchange.chain.binding:
+            aside.chain, aside.kept = Chain([*exchange.chain.binding, *exchange.chain.asides]), exchange.kept
         with Deadline(seconds):
-            return await self._post_to(await self._targets(aside, config), aside, config)
+            return await self._post_to(await self._held(aside, config), aside, config)
+
+    async def _held(self, aside: Exchange, config: Config) -> list[Target]:
+        """Where it may go; what was held until a refusal is let go of."""
+        try:
+            return await self._targets(aside, config)
+        except Problem as problem:
+            self._failed(aside, problem)
+            raise
 
     async def copy(self, exchange: Exchange, model: str, chain: Chain, config: Config, seconds: float) -> None:
         """Ask another model what the call asked, as nobody's: the trace has figures, and no word of anybody's.

@@ -205,6 +205,35 @@ def test_every_step_is_held_to_the_budget(client: Client, workflow: Workflow, co
     assert (0 < spent <= 1_300_000, held, spent) == (True, 0, money.traced())
 
 
+def test_every_step_is_held_to_its_tenants_money(client: Client, workflow: Workflow, configure: Configure) -> None:
+    """And what a step held that was refused elsewhere is let go of."""
+    workflow(*({"name": name, "model": "sandbox", "prompt": "{{input}}", "max_tokens": 20} for name in ("a", "b")))
+
+    def asked() -> tuple[int, str]:
+        answer = client.admin.post("/v1/chat/completions", json=chat(NAME, max_tokens=20), headers={"x-tenant-id": "t"})
+        return answer.status_code, "" if answer.status_code == 200 else problem_of(answer)["message"][:26]
+
+    configure("tenantwall", tenants=[{"id": "t", "max_spend": 0.0001}])
+    assert asked() == (429, "Step a of workflow letter:")
+    configure("tenantwall", tenants=[{"id": "t", "max_spend": 0.0026}])  # room for two at a time
+    configure("costcap", daily_limit_usd=0.0001)
+    assert {asked() for _ in range(3)} == {(429, "Step a of workflow letter:")}
+    configure("costcap", daily_limit_usd=0)
+    assert asked() == (200, "")
+
+
+def test_a_policy_holds_for_every_steps_model(
+    client: Client, ask: Ask, workflow: Workflow, configure: Configure, upstream: Upstream
+) -> None:
+    """A workflow is no way to a model that nobody may ask."""
+    said = {"name": "no-nano", "type": "block", "config": {"models": DRAFTER, "models_mode": "deny"}}
+    assert client.admin.post("/api/trust/policies", json=said).status_code == 201
+    workflow(DRAFT, POLISH | {"prompt": "{{steps.draft}}"})
+    answer = ask(NAME)
+    assert (answer.status_code, "Step draft" in problem_of(answer)["message"]) == (403, True), answer.text
+    assert not upstream.seen(DRAFTER)
+
+
 def test_what_is_masked_stays_masked_in_every_step(
     ask: Ask, workflow: Workflow, configure: Configure, upstream: Upstream
 ) -> None:
