@@ -307,6 +307,7 @@ def test_a_workflow_is_for_keys_of_this_server_and_listed_to_them(
     workflow(DRAFT, DRAFT | {"name": "again"})
     raw = client.bearing("sk-raw-0123456789")
     assert [listed(caller) for caller in (client.user, ada.caller, raw)] == [True, True, False]
+    assert client.user.get("/v1/models/chain%2Fletter").json()["id"] == NAME
     assert raw.post("/v1/chat/completions", json=chat(NAME)).status_code == 403
     assert client.user.post("/v1/embeddings", json={"model": NAME, "input": "x"}).status_code == 400
     answer = ada.caller.post("/v1/chat/completions", json=chat(NAME))
