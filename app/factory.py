@@ -45,6 +45,8 @@ from app.services.box_jobs import overseer
 from app.services.box_jobs.files import store_of
 from app.services.box_presence import CHECK_S, Presence
 from app.services.bulk_run import BulkRun
+from app.services.cron import planning
+from app.services.cron.firing import Firing
 from app.services.delivery import Delivery
 from app.services.key_use import KeyUse
 from app.services.metrics.scrape import Metrics
@@ -188,6 +190,8 @@ def _engine(runtime: Runtime) -> Engine:
     tasks.every(HOUR_S, "guardrails.sweep", guardrail_events.Sweep(runtime.engine, runtime.gateway.retention_days))
     tasks.every(kept_answers.EVERY_S, "idempotency.sweep", kept_answers.Sweep(runtime.engine))
     _observe(tasks, runtime.engine)
+    tasks.register(planning.TASK, Firing(runtime.engine), concurrency=8)
+    tasks.every(planning.Turn.EVERY_S, planning.NAME, planning.Turn(runtime.engine))
     tasks.every(training.Turn.EVERY_S, training.NAME, training.Turn(runtime.engine, settings.data))
     tasks.every(training.Sweep.EVERY_S, f"{training.NAME}.sweep", training.Sweep(runtime.engine))
     tasks.every(HOUR_S, "retention", Retention(runtime.engine, runtime.gateway.retention_days))

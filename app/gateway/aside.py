@@ -49,6 +49,29 @@ class Aside:
         """The chat answer to a body of the gateway's own, where the call may go; None when there is none in time."""
         return await self._asked(_beside(exchange, Kind.CHAT, body, purpose), config, seconds)
 
+    async def ask(
+        self, exchange: Exchange, body: Json, config: Config, seconds: float, told: Mapping[str, object]
+    ) -> Answer:
+        """The answer of a step of the call, which is held as the call itself; Problem or TimeoutError without one.
+
+        The model may be an alias; `told` is what its trace says.
+        """
+        aside = _beside(exchange, Kind.CHAT, body, "")
+        aside.model, aside.wanted_provider = config.meant(aside.model)
+        aside.details |= told
+        if exchange.chain and exchange.chain.binding:
+            aside.chain, aside.kept = Chain([*exchange.chain.binding, *exchange.chain.asides]), exchange.kept
+        with Deadline(seconds):
+            return await self._post_to(await self._held(aside, config), aside, config)
+
+    async def _held(self, aside: Exchange, config: Config) -> list[Target]:
+        """Where it may go; what was held until a refusal is let go of."""
+        try:
+            return await self._targets(aside, config)
+        except Problem as problem:
+            self._failed(aside, problem)
+            raise
+
     async def copy(self, exchange: Exchange, model: str, chain: Chain, config: Config, seconds: float) -> None:
         """Ask another model what the call asked, as nobody's: the trace has figures, and no word of anybody's.
 
@@ -64,11 +87,11 @@ class Aside:
         try:
             with Deadline(seconds):
                 return await self._post_to(await self._targets(aside, config), aside, config)
-        except (TimeoutError, Problem):  # a Problem: there is nowhere to ask, or no budget; nobody was, nothing is owed
+        except (TimeoutError, Problem):  # where nobody was asked, for want of a place or of money, nothing is owed
             return None
 
-    async def _post_to(self, targets: list[Target], aside: Exchange, config: Config) -> Answer | None:
-        """The answer, settled like any other; None when there is none."""
+    async def _post_to(self, targets: list[Target], aside: Exchange, config: Config) -> Answer:
+        """The answer, settled like any other; so is the Problem when there is none."""
         try:
             answer = await self._attempts.run(aside, targets, config, partial(self._post, aside))
         except asyncio.CancelledError:  # it took too long, or its caller left
@@ -77,7 +100,7 @@ class Aside:
             raise
         except Problem as problem:
             self._failed(aside, problem)
-            return None
+            raise
         aside.usage, aside.response = answer.usage, answer.raw or orjson.dumps(answer.body)
         aside.said = answer.body
         self._over(aside)

@@ -83,6 +83,11 @@ class Config:
         """Whether a module is enabled."""
         return self.modules[name].enabled
 
+    def meant(self, model: str) -> tuple[str, str]:
+        """The model and the provider that a name stands for; the name and any provider where it is no alias."""
+        alias = self.aliases.get(model) if self.on("modelalias") else None
+        return alias or (model, "")
+
     def of(self, name: str) -> Mapping[str, Any]:
         """A module's settings."""
         return self.modules[name].config

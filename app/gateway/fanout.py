@@ -60,9 +60,8 @@ class FanOut:
 
     def _arm(self, exchange: Exchange, model: str) -> Exchange:
         """The call to one model. What is raced streams; what is compared is needed whole."""
-        config, route = self._config, self._route
-        alias = config.aliases.get(model) if config.on("modelalias") else None
-        exchange.model, exchange.wanted_provider = alias or (model, "")
+        route = self._route
+        exchange.model, exchange.wanted_provider = self._config.meant(model)
         exchange.id, exchange.headers, exchange.fan = trace_id(), list(exchange.headers), Fan(route)
         told = {"route": route.name, "call": self._exchange.id, "models": len(route.models)}
         exchange.details = {**exchange.details, "multicall": told}

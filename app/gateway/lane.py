@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 
@@ -120,6 +121,11 @@ class Gateway:
             self.spool.retry()
             self._book.refresh()
             self.modules.tend()
+
+    def soon(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Have something done on this worker's loop, for a thread beside it."""
+        assert self._loop is not None  # noqa: S101 (who asks came after the start)
+        return asyncio.run_coroutine_threadsafe(begin(), self._loop)
 
     @property
     def prices(self) -> PriceTable:

@@ -91,7 +91,8 @@ class Steps:
     unless `waits` says that this call has nothing to wait for. `vectors` is for embeddings. `hold` comes once the
     targets are known, `fit` before each attempt at one of them, `heard` as its answer begins, `failed` when it is none;
     `shim` changes what one provider is sent, `throttle` is the pace of streams, `replay` that of kept answers.
-    `aside`: what the gateway itself asks for a call is seen too.
+    `aside`: what the gateway itself asks for a call is seen too. `binding`: `hold` and `settled` are also for the calls
+    that a workflow makes of one.
     """
 
     before: RequestStep | None = None
@@ -112,6 +113,7 @@ class Steps:
     throttle: PacerMaker | None = None
     replay: PacerMaker | None = None
     aside: bool = False
+    binding: bool = False
 
 
 def _whole(record: TraceRecord) -> TraceRecord:
@@ -185,6 +187,7 @@ class Chain:
         self.failures = tuple(part.failed for part in parts if part.failed)
         self.settlers = tuple(part.settled for part in parts if part.settled)
         self.asides = tuple(part for part in parts if part.aside)
+        self.binding = tuple(Steps(hold=part.hold, settled=part.settled) for part in parts if part.binding)
         self.shims = dict(part.shim for part in parts if part.shim)
         self.throttle = next((part.throttle for part in parts if part.throttle), None)
         self.replay = next((part.replay for part in parts if part.replay), None)

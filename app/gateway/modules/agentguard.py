@@ -63,7 +63,7 @@ class Agentguard(Module):
         def settled(exchange: Exchange) -> None:
             purse.settle(self._counts, exchange, NAME)
 
-        return Steps(request=request, hold=hold if most_cost else None, settled=settled)
+        return Steps(request=request, hold=hold if most_cost else None, settled=settled, binding=True)
 
     async def _count(self, key: str, known: int, most_calls: int, longest: float) -> None:
         """Count the call; Problem 429 when there were enough, or the first was too long ago."""

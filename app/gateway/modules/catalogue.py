@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 import jsonschema_rs
 import yaml
 
+from app.gateway.modules.relations import RELATIONS
 from app.gateway.modules.shapes import (
     DURATION_PATTERN,
     HEADER_PATTERN,
     HOURS_PATTERN,
     MAX_SECONDS,
     NETWORK_PATTERN,
+    PROJECT_PATTERN,
     SHOWN_PATTERN,
+    SLUG_PATTERN,
     STATUS_PATTERN,
     URL_PATTERN,
     Json,
@@ -40,6 +43,8 @@ FORMS: Final = {
     URL_PATTERN: "http or https URL",
     NETWORK_PATTERN: "IP address or CIDR range",
     HOURS_PATTERN: "span of hours such as 08-18",
+    PROJECT_PATTERN: "name of visible ASCII characters",
+    SLUG_PATTERN: "name of letters, digits, - and _",
     SHOWN_PATTERN: "name without control characters",
     STATUS_PATTERN: "status from 400 to 599",
     HEADER_PATTERN: "header name such as X-Predicted-Cost",
@@ -104,7 +109,9 @@ def validate_config(name: str, config: Any, at: tuple[str | int, ...] = ()) -> l
     `at` is where the config stands in the request, such as `("body", "config")`. An issue says where and which rule
     was broken, never what was sent, which may be a secret. KeyError when no module has this name.
     """
-    return [_worded(issue) for issue in issues(_validator(name), config, at)]
+    if found := [_worded(issue) for issue in issues(_validator(name), config, at)]:
+        return found
+    return list(RELATIONS[name](complete_config(name, config), at)) if name in RELATIONS else []
 
 
 def defaults(name: str) -> Json:

@@ -14,6 +14,7 @@ from app.gateway.modules.agentguard import Agentguard
 from app.gateway.modules.anthrofit import Anthrofit
 from app.gateway.modules.approvalgate import Approvalgate
 from app.gateway.modules.canarydeploy import Canarydeploy
+from app.gateway.modules.chainforge import Chainforge
 from app.gateway.modules.chaosllm import Chaosllm
 from app.gateway.modules.chatmem import Chatmem
 from app.gateway.modules.codefence import Codefence
@@ -125,6 +126,7 @@ MAKERS: Final[Mapping[str, type[Module]]] = {
     "contextpack": Contextpack,
     "promptchain": Promptchain,
     "maskmode": Maskmode,
+    "chainforge": Chainforge,
     "summarizegate": Summarizegate,
     "tokentrim": Tokentrim,
     "contextwindow": Contextwindow,

@@ -19,6 +19,10 @@ DURATION_PATTERN: Final = (
 )
 URL_PATTERN: Final = r"^(https?://[^\s]+)?$"
 NETWORK_PATTERN: Final = r"^[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?$"
+# What may stand in a model's name and in a template's variable.
+SLUG_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
+# As in the header that names one.
+PROJECT_PATTERN: Final = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
 HEADER_PATTERN: Final = r"^[Xx]-[A-Za-z0-9-]{1,60}$"
 HOURS_PATTERN: Final = r"^(([01][0-9]|2[0-3])-([01][0-9]|2[0-4]))?$"
 # What may stand in a header: without control characters.
@@ -101,6 +105,8 @@ SHAPES: Final[dict[str, Callable[..., Json]]] = {
     "duration": _duration,
     "text": _text,
     "name": _name,
+    "slug": lambda: _text("64") | {"pattern": SLUG_PATTERN},
+    "project": lambda: _text("100") | {"pattern": PROJECT_PATTERN},
     "regex": _regex,
     "url": _url,
     "hours": lambda: {"type": "string", "maxLength": 5, "pattern": HOURS_PATTERN},

@@ -118,7 +118,7 @@ class Tenantwall(Module):
         def settled(exchange: Exchange) -> None:
             purse.settle(self._counts, exchange, NAME)
 
-        return Steps(request=request, hold=hold, settled=settled)
+        return Steps(request=request, hold=hold, settled=settled, binding=True)
 
     def _check(self, exchange: Exchange, tenant: Tenant, *, needed: bool) -> None:
         """Problem 403 for who is in no tenant where one is needed, and for a model that is not the tenant's."""

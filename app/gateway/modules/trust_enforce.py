@@ -66,6 +66,7 @@ class TrustEnforce(Module):
             request=request if requests or terms else None,
             hold=hold if any(term.of_targets for term in terms) else None,
             texts=texts if responses else None,
+            binding=True,
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from app.gateway.money import usd
+from app.services.cron import planning
 from app.services.observing import (
     alerts,
     cohorts,
@@ -173,4 +174,5 @@ SHOWN: Final[Mapping[str, Callable[[Session, Settings], Json]]] = {
     "promptrank": lambda session, _: promptrank.stats(session),
     "trainexport": lambda session, _: training.stats(session),
     "cohorttrack": cohorts.stats,
+    "cronllm": lambda session, _: planning.stats(session),
 }

@@ -36,6 +36,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "key.revoked": "A key was ended, or is about to be, once its successor was made.",
     "module.toggled": "A module was switched on or off.",
     "config.updated": "Routes or several modules were changed at once.",
+    "cron.completed": "A scheduled prompt was answered.",
+    "cron.failed": "A scheduled prompt was not answered, or refused: its user is disabled, or has no budget left.",
     "user.signed_up": "Somebody has an account now.",
     "prices.imported": "The operator imported prices.",
     "upgrade.trace_milestone_100": "A hundred calls were recorded.",

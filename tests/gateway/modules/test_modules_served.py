@@ -28,23 +28,37 @@ def switched(yard: Server, name: str, **config: Any) -> None:
     assert answer.ok, answer.text
 
 
+def hung_up_on(yard: Server, upstream: Upstream, models: list[str], body: dict[str, Any], head: str = "") -> list[str]:
+    """A caller who leaves while these models are asked; how the asking ended."""
+    before, raw = {model: len(upstream.seen(model)) for model in models}, json.dumps(body).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {yard.user_key}\r\n{head}"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", yard.port), timeout=10) as connection:
+        connection.sendall(head.encode() + raw)
+        deadline = time.monotonic() + 5
+        while any(len(upstream.seen(model)) == before[model] for model in models):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    return [upstream.ended(model)["end"] for model in models]
+
+
 def test_a_caller_who_hangs_up_ends_every_call_made_for_him(serve: Callable[..., Server], upstream: Upstream) -> None:
     """No model goes on writing for nobody; what each was sent is settled."""
     yard = serve(rate_limits="off", variables=upstream.environment(*PROVIDERS, timeout=20))
     switched(yard, "multicall", routes=[{"name": "both", "models": MODELS, "strategy": "fastest"}])
+    steps = [{"name": name, "model": model, "prompt": "x"} for name, model in zip("ab", MODELS, strict=True)]
+    switched(yard, "chainforge", workflows=[{"name": "letter", "steps": steps}])
     for model in MODELS:
         upstream.script(model, {"delay": 15})
     for stream in (False, True):
-        body = json.dumps(chat("any", stream=stream)).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {yard.user_key}\r\n"
-        head += f"X-MultiCall-Route: both\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", yard.port), timeout=10) as connection:
-            connection.sendall(head.encode() + body)
-            time.sleep(1.2)
-        assert [upstream.ended(model)["end"] for model in MODELS] == ["cut", "cut"]
+        body = chat("any", stream=stream)
+        assert hung_up_on(yard, upstream, MODELS, body, "X-MultiCall-Route: both\r\n") == ["cut", "cut"]
     rows = stored(yard, 4)
     assert [(row["status"], row["http_status"]) for row in rows] == [("error", 499)] * 4
     assert all(row["cost_nano"] > 0 for row in rows)
+    assert hung_up_on(yard, upstream, MODELS[:1], chat("chain/letter")) == ["cut"]
+    step, call = stored(yard, 6)[4:]
+    assert (step["cost_nano"] > 0, call["http_status"], len(upstream.seen(MODELS[1]))) == (True, 499, 2)
 
 
 def test_the_chained_log_survives_a_crash_of_several_workers(serve: Callable[..., Server], upstream: Upstream) -> None:
@@ -137,6 +151,39 @@ def test_what_is_made_of_stored_calls_is_there_for_every_worker(
     assert [len(json.loads(line)["messages"]) for line in lines] == [2] * 8
     assert [shown(yard, "costmap")["calls"] for _ in range(6)] == [8] * 6
     assert [group["users"] for group in cohort(yard)] == [1]
+
+
+def test_a_scheduled_prompt_survives_the_death_of_its_server(serve: Callable[..., Server], upstream: Upstream) -> None:
+    """The firing that was under way is made by the next server, once for all its workers, and told of once."""
+    settings: dict[str, Any] = {"rate_limits": "off", "workers": 2, "outbound_allow": "127.0.0.1"}
+    settings["variables"] = upstream.environment(*PROVIDERS, timeout=20)
+    yard = serve(**settings)
+    job = {"name": "report", "schedule": "0 9 * * *", "model": MODELS[0], "prompt": "How was the day?", "user": 1}
+    switched(yard, "cronllm", jobs=[job])
+    upstream.script(MODELS[0], {"delay": 15}, {})
+    with receiving() as receiver:
+        hook = {"url": receiver.url, "events": ["cron.*"]}
+        assert yard.request("POST", "/api/webhooks", yard.admin_key, json=hook).ok
+        due(yard, "cronllm")
+        deadline = time.monotonic() + 20
+        while not upstream.seen(MODELS[0]):
+            assert time.monotonic() < deadline
+            first = "SELECT min(id) FROM engine_tasks WHERE kind = 'cronllm'"
+            written(yard, f"UPDATE engine_tasks SET due_at = 0 WHERE id = ({first})")  # noqa: S608 (a constant)
+            time.sleep(0.2)
+        yard.kill()
+        written(yard, "UPDATE idempotent_calls SET expires_at = 0")
+        again = serve(data=yard.data, **settings)
+        [post] = receiver.of("cron.completed", within=25)
+        [row] = stored(again, 1)
+        assert (post.body["data"]["trace_id"], row["status"]) == (row["id"], "ok")
+    assert (len(upstream.seen(MODELS[0])), receiver.events()) == (2, ["cron.completed"])
+
+
+def written(yard: Server, statement: str) -> None:
+    """Change what the server has stored."""
+    with contextlib.closing(sqlite3.connect(yard.data / "yardmaster.db", timeout=10)) as database, database:
+        database.execute(statement)
 
 
 def due(yard: Server, *names: str) -> None:

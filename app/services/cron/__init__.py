@@ -1,0 +1,1 @@
+"""Prompts on a schedule: their timetable as rows and tasks, and the call that each firing makes."""
