@@ -53,6 +53,8 @@ from app.services.observing.drift import Drift
 from app.services.observing.pulse import Pulse
 from app.services.observing.ratings import Feedback
 from app.services.recorder import SPOOL, Recorder, RecorderThread
+from app.services.relays.carrying import Carrying
+from app.services.relays.intake import TASK as RELAY
 from app.services.retention import Retention
 from app.services.revisions import Watcher
 from app.services.rollups import store
@@ -173,6 +175,9 @@ def _engine(runtime: Runtime) -> Engine:
     fire = Sending(runtime.engine, runtime.secrets, settings.outbound_allowed)
     tasks.register(WEBHOOK, fire, concurrency=8)
     tasks.every(HOUR_S, "webhooks.sweep", fire.sweep)
+    relaying = Carrying(runtime.engine)
+    tasks.register(RELAY, relaying, concurrency=4)
+    tasks.every(HOUR_S, "relays.sweep", relaying.sweep)
     if collector := otlp.collector():
         tasks.every(SpanExport.EVERY_S, "spans", SpanExport(runtime.engine, collector))
     tasks.every(approvals.LAPSE_EVERY_S, "approvals.lapse", approvals.Lapse(runtime.engine))

@@ -91,7 +91,7 @@ class Gateway:
         self.lookout = Lookout()
         self.pace = streams.Pace()
         self._tending: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
         """Open the pool and the spool."""
@@ -99,7 +99,7 @@ class Gateway:
         self.spool.open()
         self.caps.start()
         self.idempotency.start()
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._tending = asyncio.create_task(self._tend())
 
     async def stop(self) -> None:
@@ -154,9 +154,9 @@ class Gateway:
 
     def _forget(self) -> None:
         """Let go of what is remembered of calls, on the thread that remembers it."""
-        if self._loop and self._loop.is_running():
+        if self.loop and self.loop.is_running():
             for forget in (self.answers.forget, self.modules.forget):
-                self._loop.call_soon_threadsafe(forget)
+                self.loop.call_soon_threadsafe(forget)
 
     def provider_of(self, key: str) -> str | None:
         """The provider a raw key belongs to, while such keys are accepted."""

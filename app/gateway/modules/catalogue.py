@@ -19,7 +19,10 @@ from app.gateway.modules.shapes import (
     HOURS_PATTERN,
     MAX_SECONDS,
     NETWORK_PATTERN,
+    PROJECT_PATTERN,
     SHOWN_PATTERN,
+    SIGNING_PATTERN,
+    SLUG_PATTERN,
     STATUS_PATTERN,
     URL_PATTERN,
     Json,
@@ -42,6 +45,9 @@ FORMS: Final = {
     HOURS_PATTERN: "span of hours such as 08-18",
     SHOWN_PATTERN: "name without control characters",
     STATUS_PATTERN: "status from 400 to 599",
+    SLUG_PATTERN: "name of letters, digits, - and _",
+    PROJECT_PATTERN: "project's name",
+    SIGNING_PATTERN: "secret: whsec_ and the base64 of 24 to 64 bytes",
     HEADER_PATTERN: "header name such as X-Predicted-Cost",
 }
 

@@ -24,6 +24,12 @@ HOURS_PATTERN: Final = r"^(([01][0-9]|2[0-3])-([01][0-9]|2[0-4]))?$"
 # What may stand in a header: without control characters.
 SHOWN_PATTERN: Final = r"^[^\x00-\x1f\x7f]*$"
 STATUS_PATTERN: Final = r"^[45][0-9]{2}$"
+# What can stand in a path by itself.
+SLUG_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
+# As the X-Project header takes it.
+PROJECT_PATTERN: Final = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
+# The base64 of 24 to 64 bytes, whole.
+SIGNING_PATTERN: Final = r"^whsec_([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)?$"
 # What the model calls' operations document as refusals.
 REFUSALS: Final = (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504)
 MAX_SECONDS: Final = 864_000_000
@@ -106,6 +112,9 @@ SHAPES: Final[dict[str, Callable[..., Json]]] = {
     "hours": lambda: {"type": "string", "maxLength": 5, "pattern": HOURS_PATTERN},
     "header": lambda: {"type": "string", "maxLength": 62, "pattern": HEADER_PATTERN},
     "secret": lambda: _text("500") | {"writeOnly": True},
+    "slug": lambda: {"type": "string", "maxLength": 64, "pattern": SLUG_PATTERN},
+    "project": lambda: {"type": "string", "maxLength": 100, "pattern": PROJECT_PATTERN},
+    "signing": lambda: {"type": "string", "maxLength": 100, "pattern": SIGNING_PATTERN, "writeOnly": True},
     "enum": _choice,
     "enums": lambda limit, options: _many(limit, _choice(options), uniqueItems=True),
     "names": lambda limit: _many(limit, _name()),

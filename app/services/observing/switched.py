@@ -24,7 +24,15 @@ OBSERVERS: Final = (
     "costmap",
 )
 # Those that act on what is stored, or beside it, and do not look at each call as it is stored.
-BESIDE: Final = ("retentionwipe", "webhookforge", "finetunetrack", "promptrank", "trainexport", "cohorttrack")
+BESIDE: Final = (
+    "retentionwipe",
+    "webhookforge",
+    "finetunetrack",
+    "promptrank",
+    "trainexport",
+    "cohorttrack",
+    "webhookrelay",
+)
 
 
 def switched(session: Session) -> dict[str, Settings]:
