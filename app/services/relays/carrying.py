@@ -37,8 +37,8 @@ from models.relays import ANSWERED, FAILED, WAITING, RelayDelivery
 log = logging.getLogger("yardmaster.relays")
 Json = dict[str, Any]
 OPERATION: Final = "create_chat_completion"
-# Between the turns of a call that may yet be answered.
-WAITS: Final = tuple(timedelta(seconds=s) for s in (5, 30, 120, 600, 1_800))
+# Between the turns of a call that may yet be answered; a dead worker holds its key for a minute.
+WAITS: Final = tuple(timedelta(seconds=s) for s in (5, 60, 300, 900, 1_800))
 PASSING: Final = frozenset({409, 429, 500, 502, 503, 504})
 LOOK_S: Final = 0.25
 LONGEST_ANSWER: Final = 100_000
