@@ -43,7 +43,7 @@ def test_connections_wait_for_calls(
     assert stats(client) == {"opened": 3, "failed": 0, "ready": 1}
     pool = application.runtime.gateway.transport._pool
     assert pool is not None
-    application.runtime.gateway._loop.call_soon_threadsafe(lambda: [held.abort() for held in list(pool._open)[:2]])
+    application.runtime.gateway.loop.call_soon_threadsafe(lambda: [held.abort() for held in list(pool._open)[:2]])
     deadline = time.monotonic() + 5
     while stats(client)["opened"] < 5:
         assert time.monotonic() < deadline
