@@ -55,6 +55,8 @@ from app.services.observing.drift import Drift
 from app.services.observing.pulse import Pulse
 from app.services.observing.ratings import Feedback
 from app.services.recorder import SPOOL, Recorder, RecorderThread
+from app.services.relays.carrying import Carrying
+from app.services.relays.intake import TASK as RELAY
 from app.services.retention import Retention
 from app.services.revisions import Watcher
 from app.services.rollups import store
@@ -190,12 +192,20 @@ def _engine(runtime: Runtime) -> Engine:
     tasks.every(HOUR_S, "guardrails.sweep", guardrail_events.Sweep(runtime.engine, runtime.gateway.retention_days))
     tasks.every(kept_answers.EVERY_S, "idempotency.sweep", kept_answers.Sweep(runtime.engine))
     _observe(tasks, runtime.engine)
-    tasks.register(planning.TASK, Firing(runtime.engine), concurrency=8)
-    tasks.every(planning.Turn.EVERY_S, planning.NAME, planning.Turn(runtime.engine))
+    _call(tasks, runtime.engine)
     tasks.every(training.Turn.EVERY_S, training.NAME, training.Turn(runtime.engine, settings.data))
     tasks.every(training.Sweep.EVERY_S, f"{training.NAME}.sweep", training.Sweep(runtime.engine))
     tasks.every(HOUR_S, "retention", Retention(runtime.engine, runtime.gateway.retention_days))
     return tasks
+
+
+def _call(tasks: Engine, database: Database) -> None:
+    """What makes model calls by itself: on a schedule, and for what others send."""
+    tasks.register(planning.TASK, Firing(database), concurrency=8)
+    tasks.every(planning.Turn.EVERY_S, planning.NAME, planning.Turn(database))
+    relaying = Carrying(database)
+    tasks.register(RELAY, relaying, concurrency=4)
+    tasks.every(HOUR_S, "relays.sweep", relaying.sweep)
 
 
 def _observe(tasks: Engine, database: Database) -> None:

@@ -30,6 +30,7 @@ from models.desk import BulkJob, DeskGroup, DeskGroupMember, DeskKey
 from models.identity import ApiKey, ProviderKey, User
 from models.mail import Mail
 from models.orgs import Invitation, Membership, Org, Team, TeamMember
+from models.relays import RelayDelivery
 from models.row_jobs import RowJob
 from models.sessions import CookieSession, InvitationCode, RefreshSession, SshKey
 from models.spend import SpendCap
@@ -236,6 +237,11 @@ SECTIONS = (
     Section("mails", Mail.id, _own(Mail.recipient, "subject kind status created_at sent_at")),
     Section("chat_memory", ChatMemory.id, _own(ChatMemory.user_id, "user_id project turns updated_at"), _remembered),
     Section("held_calls", HeldCall.id, _own(HeldCall.user_id, "project model status preview created_at ended_at")),
+    Section(
+        "relay_deliveries",
+        RelayDelivery.id,
+        _own(RelayDelivery.user_id, "uid relay project model status created_at ended_at"),
+    ),
     Section("model_calls", Trace.seq, _calls, _called, at_once=20),
     Section("training_data", TrainingCall.seq, _own(TrainingCall.user_id, "trace_id created_at number")),
     Section("feedback", TrustFeedback.id, _feedback),

@@ -15,12 +15,14 @@ from app.security.sealing import VERSION, UnsealError, seal, unseal
 from app.security.secrets import Secrets
 from app.services import mfa, module_secrets
 from app.services.box_jobs import submit
+from app.services.relays import intake
 from app.services.vault.keys import PREFIX
 from app.services.webhooks import sending
 from models.answers import CachedAnswer
 from models.base import session, transaction
 from models.box_jobs import BoxJob
 from models.identity import ProviderKey, User
+from models.relays import RelayDelivery
 from models.webhooks import Webhook
 
 BATCH = 100
@@ -47,6 +49,7 @@ SEALED = (
     Sealed(BoxJob, BoxJob.sealed_env, lambda row: submit.owner_of(row.uid)),
     Sealed(User, User.mfa_secret, lambda row: mfa.owner_of(row.id)),
     Sealed(CachedAnswer, CachedAnswer.sealed, lambda row: packing.owner_of(row.key)),
+    Sealed(RelayDelivery, RelayDelivery.sealed_prompt, lambda row: intake.owner_of(row.uid)),
     Sealed(Webhook, Webhook.sealed_secret, lambda row: sending.owner_of(row.id)),
 )
 

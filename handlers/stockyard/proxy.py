@@ -1,4 +1,4 @@
-"""The model gateway as an operator keeps it: its modules, the calls that wait for approval, providers and routes."""
+"""The model gateway as an operator keeps it: modules, calls that wait for approval, relays, providers and routes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from app.http import Answer, page
 from app.runtime import runtime
 from app.services import approvals, modules, providers
 from app.services.modules import Change, Toggled
+from app.services.relays import intake as relays
 from app.wire.call import Call
 from app.wire.pages import Listing
 from app.wire.replies import Reply, json_reply
@@ -85,6 +86,11 @@ def reject_call(id_: int, body: Json | None) -> Json:
     """Refuse a call."""
     shown: Json = show_held(approvals.decide(id_, REJECTED, (body or {}).get("note", "")))
     return shown
+
+
+def relay_webhook(name: str, body: Json, **_: Any) -> Json:
+    """Take what a third party sends to a relay."""
+    return relays.receive(name, body)
 
 
 def list_providers(configured: bool | None, limit: int, offset: int) -> Json:

@@ -84,3 +84,5 @@ def test_pictures_count_though_they_are_short() -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": [picture, {"type": "text", "text": "What?"}]}]}
     assert PART_TOKENS < most_input(body, None) < PART_TOKENS + 2_000
     assert most_input(body, 8_000) == 8_000
+    told = {"type": "tool_result", "tool_use_id": "t", "content": [picture]}
+    assert most_input({"messages": [{"role": "user", "content": [told]}]}, None) > PART_TOKENS

@@ -22,6 +22,7 @@ from models.identity import User
 from models.mail import Mail
 from models.observing import CohortMember, CostCell, UsualCall
 from models.orgs import Invitation, Membership, Org, Team, TeamMember
+from models.relays import RelayDelivery
 from models.row_jobs import RowJob
 from models.sessions import SshKey
 from models.spend import SpendCap
@@ -102,7 +103,9 @@ def _calls(user: User, key_id: int) -> None:
     record(session(), [call])
     kept = IdempotentCall(id="c" * 64, user_id=user.id, fingerprint="f" * 64, holder="h" * 32, sealed_answer=said)
     kept.expires_at = now() + timedelta(days=1)
-    session().add_all([kept, held_call(user_id=user.id, preview=SAID)])
+    sent = {"uid": f"rd_{user.id}", "message": "m", "project": "default", "model": "sandbox", "max_tokens": 9}
+    relayed = RelayDelivery(user_id=user.id, relay="tickets", sealed_prompt="v1.key.sealed", **sent)
+    session().add_all([kept, held_call(user_id=user.id, preview=SAID), relayed])
 
 
 def _acts(user: User, org: Org) -> None:

@@ -27,7 +27,8 @@ FRAME_TOKENS: Final = 1_024
 MOST_TOKENS: Final = 10**9
 # No single call counts for more in the rollups.
 MOST_NANO: Final = 10**15
-SPOKEN: Final = frozenset({"text", "input_text", "output_text", "refusal", "tool_result", "tool_use", "thinking"})
+RESULT: Final = "tool_result"
+SPOKEN: Final = frozenset({"text", "input_text", "output_text", "refusal", RESULT, "tool_use", "thinking"})
 
 
 class Again(NamedTuple):
@@ -73,8 +74,10 @@ def most_input(body: Json, context: int | None, sent_bytes: int = 0) -> int:
 def _silent_parts(messages: Any) -> int:
     """The parts of a conversation that are no text."""
     contents = [m.get("content") for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []
-    parts = [part for content in contents if isinstance(content, list) for part in content]
-    return sum(1 for part in parts if isinstance(part, dict) and part.get("type") not in SPOKEN)
+    parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
+    told = [part["content"] for part in parts if part.get("type") == RESULT and isinstance(part.get("content"), list)]
+    parts += [part for content in told for part in content if isinstance(part, dict)]
+    return sum(1 for part in parts if part.get("type") not in SPOKEN)
 
 
 def most_output(kind: Kind, body: Json, max_output: int | None, assumed: int) -> int:

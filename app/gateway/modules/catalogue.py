@@ -22,6 +22,7 @@ from app.gateway.modules.shapes import (
     NETWORK_PATTERN,
     PROJECT_PATTERN,
     SHOWN_PATTERN,
+    SIGNING_PATTERN,
     SLUG_PATTERN,
     STATUS_PATTERN,
     URL_PATTERN,
@@ -47,6 +48,7 @@ FORMS: Final = {
     SLUG_PATTERN: "name of letters, digits, - and _",
     SHOWN_PATTERN: "name without control characters",
     STATUS_PATTERN: "status from 400 to 599",
+    SIGNING_PATTERN: "secret: whsec_ and the base64 of 24 to 64 bytes",
     HEADER_PATTERN: "header name such as X-Predicted-Cost",
 }
 

@@ -73,6 +73,7 @@ from app.gateway.modules.toolshield import Toolshield
 from app.gateway.modules.toxicfilter import Toxicfilter
 from app.gateway.modules.tracelink import Tracelink
 from app.gateway.modules.trust_enforce import TrustEnforce
+from app.gateway.modules.visionproxy import Visionproxy
 from app.gateway.modules.voicebridge import Voicebridge
 from app.gateway.modules.warmpool import Warmpool
 from app.gateway.modules.whitelabel import Whitelabel
@@ -100,6 +101,7 @@ MAKERS: Final[Mapping[str, type[Module]]] = {
     "abrouter": Abrouter,
     "tierdrop": Tierdrop,
     "multicall": Multicall,
+    "visionproxy": Visionproxy,
     "scopeguard": Scopeguard,
     "policyengine": Policyengine,
     "embedrouter": Embedrouter,

@@ -19,15 +19,17 @@ DURATION_PATTERN: Final = (
 )
 URL_PATTERN: Final = r"^(https?://[^\s]+)?$"
 NETWORK_PATTERN: Final = r"^[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?$"
-# What may stand in a model's name and in a template's variable.
-SLUG_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
-# As in the header that names one.
-PROJECT_PATTERN: Final = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
 HEADER_PATTERN: Final = r"^[Xx]-[A-Za-z0-9-]{1,60}$"
 HOURS_PATTERN: Final = r"^(([01][0-9]|2[0-3])-([01][0-9]|2[0-4]))?$"
 # What may stand in a header: without control characters.
 SHOWN_PATTERN: Final = r"^[^\x00-\x1f\x7f]*$"
 STATUS_PATTERN: Final = r"^[45][0-9]{2}$"
+# What can stand in a path, a model's name and a template's variable.
+SLUG_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
+# As the X-Project header takes it.
+PROJECT_PATTERN: Final = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
+# The base64 of 24 to 64 bytes, whole.
+SIGNING_PATTERN: Final = r"^whsec_([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)?$"
 # What the model calls' operations document as refusals.
 REFUSALS: Final = (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504)
 MAX_SECONDS: Final = 864_000_000
@@ -105,13 +107,14 @@ SHAPES: Final[dict[str, Callable[..., Json]]] = {
     "duration": _duration,
     "text": _text,
     "name": _name,
-    "slug": lambda: _text("64") | {"pattern": SLUG_PATTERN},
-    "project": lambda: _text("100") | {"pattern": PROJECT_PATTERN},
     "regex": _regex,
     "url": _url,
     "hours": lambda: {"type": "string", "maxLength": 5, "pattern": HOURS_PATTERN},
     "header": lambda: {"type": "string", "maxLength": 62, "pattern": HEADER_PATTERN},
     "secret": lambda: _text("500") | {"writeOnly": True},
+    "slug": lambda: {"type": "string", "maxLength": 64, "pattern": SLUG_PATTERN},
+    "project": lambda: {"type": "string", "maxLength": 100, "pattern": PROJECT_PATTERN},
+    "signing": lambda: {"type": "string", "maxLength": 100, "pattern": SIGNING_PATTERN, "writeOnly": True},
     "enum": _choice,
     "enums": lambda limit, options: _many(limit, _choice(options), uniqueItems=True),
     "names": lambda limit: _many(limit, _name()),

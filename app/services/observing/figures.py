@@ -38,6 +38,7 @@ from app.services.observing.measures import (
 )
 from app.services.observing.spreads import DAY, HOUR, Counts, Whose
 from app.services.observing.switched import Settings, settings_of
+from app.services.relays import carrying
 from app.services.training import turn as training
 from app.services.webhooks import shaping
 from app.services.wiping import turn
@@ -175,4 +176,5 @@ SHOWN: Final[Mapping[str, Callable[[Session, Settings], Json]]] = {
     "trainexport": lambda session, _: training.stats(session),
     "cohorttrack": cohorts.stats,
     "cronllm": lambda session, _: planning.stats(session),
+    "webhookrelay": lambda session, _: carrying.stats(session),
 }

@@ -32,6 +32,7 @@ BESIDE: Final = (
     "trainexport",
     "cohorttrack",
     "cronllm",
+    "webhookrelay",
 )
 
 

@@ -40,6 +40,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "cron.failed": "A scheduled prompt was not answered, or refused: its user is disabled, or has no budget left.",
     "user.signed_up": "Somebody has an account now.",
     "prices.imported": "The operator imported prices.",
+    "relay.answered": "A model answered what was sent to a relay; with the answer.",
+    "relay.failed": "What was sent to a relay found no answer.",
     "upgrade.trace_milestone_100": "A hundred calls were recorded.",
     "upgrade.trace_milestone_500": "Five hundred calls were recorded.",
     "upgrade.trace_milestone_1000": "A thousand calls were recorded.",
