@@ -64,7 +64,16 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """They take longest: begun first, they are over when the others are."""
-    items.sort(key=lambda item: item.get_closest_marker("crash") is None)
+    longest = ("contract", "crash")
+    items.sort(key=lambda item: next((n for n, name in enumerate(longest) if item.get_closest_marker(name)), 2))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what tests have measured, wherever they ran."""
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for name, told in report.user_properties:
+                terminalreporter.write_line(f"{name}: {told}")
 
 
 def pytest_collection_finish() -> None:
