@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 # How old an answer to `cancelled()` may be; with it and the handler's commit, an end is heard of within a second.
 ASK_EVERY_S = 0.5
+LOOK_S = 0.2
+# Shorter than an engine that ends waits for its tasks.
+GRACE_S = 8.0
+T = TypeVar("T")
 
 
 class Stopping(BaseException):
@@ -69,6 +74,20 @@ class Context:
         """Wait; Stopping when to make way."""
         self.stopping.wait(seconds)
         self.make_way()
+
+    def outcome(self, going: Future[T]) -> T:
+        """What comes of work that is done elsewhere; Stopping when it was called off.
+
+        A worker about to end waits for some seconds more: what another begins anew may be paid twice.
+        """
+        while not self.stopping.is_set() and not wait([going], LOOK_S).done:
+            pass
+        if not wait([going], GRACE_S).done:
+            going.cancel()
+        try:
+            return going.result()
+        except CancelledError:
+            raise Stopping from None
 
     def make_way(self) -> None:
         """Stopping when to make way."""

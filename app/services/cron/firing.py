@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -34,7 +34,6 @@ Json = dict[str, Any]
 Job = Mapping[str, Any]
 OPERATION: Final = "create_chat_completion"
 COMPLETED, FAILED, REFUSED = "completed", "failed", "refused"
-LOOK_S: Final = 0.2
 AGAIN_S: Final = 1.0
 LONGEST_ERROR: Final = 300
 LONGEST_ANSWER: Final = 4_000
@@ -67,7 +66,7 @@ class Firing:
                 return _refused(Problem(403, f"User {job['user']} is disabled or gone", details={"reason": "user"}))
         while True:
             try:
-                return _answered(_served(_call(job, key), context), job)
+                return _answered(context.outcome(_begun(_call(job, key))), job)
             except Problem as problem:
                 if problem.code != IN_USE:
                     return _refused(problem)
@@ -103,16 +102,10 @@ def _call(job: Job, key: str) -> Call:
     return call
 
 
-def _served(call: Call, context: Context) -> Reply:
-    """The answer of the lane, on its own loop. A worker that is about to end calls it off, for another to make."""
+def _begun(call: Call) -> Future[Reply]:
+    """The call on its way through the lane, on its own loop."""
     gateway: Gateway = runtime().gateway
-    going: Future[Reply] = gateway.soon(partial(gateway.handle, Kind.CHAT, call))
-    try:
-        while not wait([going], LOOK_S).done:
-            context.make_way()
-        return going.result()
-    finally:
-        going.cancel()
+    return gateway.soon(partial(gateway.handle, Kind.CHAT, call))
 
 
 def _answered(reply: Reply, job: Job) -> Json:

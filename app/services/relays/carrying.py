@@ -6,8 +6,7 @@ Each call has an `Idempotency-Key` of its own: after a crash between answer and 
 from __future__ import annotations
 
 import logging
-from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as StillRunning
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from app import engine
 from app.engine import Context
+from app.gateway.lane import Gateway
 from app.gateway.wire import Kind
 from app.problems import Problem
 from app.runtime import runtime
@@ -40,7 +40,6 @@ OPERATION: Final = "create_chat_completion"
 # Between the turns of a call that may yet be answered; a dead worker holds its key for a minute.
 WAITS: Final = tuple(timedelta(seconds=s) for s in (5, 60, 300, 900, 1_800))
 PASSING: Final = frozenset({409, 429, 500, 502, 503, 504})
-LOOK_S: Final = 0.25
 LONGEST_ANSWER: Final = 100_000
 LONGEST_ERROR: Final = 300
 KEPT: Final = timedelta(days=30)
@@ -120,7 +119,7 @@ def _told(row: RelayDelivery, outcome: Outcome) -> tuple[str, Json]:
 
 def _outcome(row: RelayDelivery, context: Context) -> Outcome:
     try:
-        return _answered(_asked(_call(row), context))
+        return _answered(context.outcome(_begun(_call(row))))
     except Problem as problem:
         return _refused(problem)
     except UnsealError:
@@ -150,22 +149,10 @@ def _call(row: RelayDelivery) -> Call:
     )
 
 
-def _asked(call: Call, context: Context) -> Reply:
-    """The lane's answer. A worker that is about to end gives the call up, and the next one makes it anew."""
-    gateway = runtime().gateway
-    going: Future[Reply] = gateway.soon(partial(gateway.handle, Kind.CHAT, call))
-    while True:
-        try:
-            return going.result(LOOK_S)
-        except StillRunning:
-            if going.done():  # it is the call's own
-                raise
-            if context.stopping.is_set():
-                going.cancel()
-            context.make_way()
-        except CancelledError:
-            context.make_way()
-            raise
+def _begun(call: Call) -> Future[Reply]:
+    """The call on its way through the lane, on its own loop."""
+    gateway: Gateway = runtime().gateway
+    return gateway.soon(partial(gateway.handle, Kind.CHAT, call))
 
 
 def _answered(reply: Reply) -> Outcome:

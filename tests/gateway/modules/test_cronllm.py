@@ -314,8 +314,9 @@ def test_a_job_whose_task_was_lost_is_planned_again(clockwork: Clockwork, jobs: 
 def test_a_worker_that_ends_leaves_the_call_to_another(
     clockwork: Clockwork, jobs: Jobs, upstream: Upstream, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It does not wait for the model; whoever takes the firing up makes it, and it is told once."""
+    """It does not wait for the model for long; whoever takes the firing up makes it, and it is told once."""
     monkeypatch.setattr("app.services.cron.firing.AGAIN_S", 0.02)
+    monkeypatch.setattr("app.engine.context.GRACE_S", 0.05)
     jobs(JOB)
     upstream.script(MODEL, {"delay": 0.5}, {"text": "Here."})
     [key] = clockwork.plan()
@@ -326,6 +327,18 @@ def test_a_worker_that_ends_leaves_the_call_to_another(
     clockwork.fire(key)
     assert [event["status"] for event in clockwork.told()] == ["completed"]
     assert (len(upstream.seen(MODEL)), stats(client)["completed"]) == (2, 1)
+
+
+@SQLITE
+def test_a_worker_that_ends_waits_a_moment_for_the_answer(clockwork: Clockwork, jobs: Jobs, upstream: Upstream) -> None:
+    """A deployment must not have a model paid twice for what would have been there in a second."""
+    jobs(JOB)
+    upstream.script(MODEL, {"delay": 0.5}, {"text": "Twice."})
+    [key] = clockwork.plan()
+    threading.Timer(0.1, clockwork.stopping.set).start()
+    clockwork.fire(key)
+    assert [event["status"] for event in clockwork.told()] == ["completed"]
+    assert len(upstream.seen(MODEL)) == 1
 
 
 BAD: list[tuple[list[Json], str]] = [
