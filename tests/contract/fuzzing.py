@@ -13,7 +13,11 @@ import schemathesis
 from hypothesis import strategies as st
 from identities import Identities
 from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from schemathesis.specs.openapi.checks import (
+    ensure_resource_availability,
+    negative_data_rejection,
+    positive_data_acceptance,
+)
 from urllib3.exceptions import ReadTimeoutError
 
 UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
@@ -124,6 +128,13 @@ def invalid_data_is_refused(context: Any, response: Any, case: Any) -> None:
     """As the fuzzer's own check, but a header nobody knows is no invalid data (RFC 9110 §5.1), and 413 is a refusal."""
     if UNKNOWN_HEADER not in (case.headers or {}) and response.status_code != TOO_LARGE:
         negative_data_rejection(context, response, case)
+
+
+@schemathesis.check
+def what_was_made_is_there(context: Any, response: Any, case: Any) -> None:
+    """As the fuzzer's own check, but where a body names other things a 404 may be about those."""
+    if not (isinstance(case.body, dict) and any(name.endswith(("Id", "Ids")) for name in case.body)):
+        ensure_resource_availability(context, response, case)
 
 
 # A job type that is not built; a provider that is not configured, on a server to which the fuzzer gave another one.

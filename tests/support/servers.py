@@ -66,12 +66,16 @@ class Server:
             raise AssertionError(f"the server ignored SIGTERM; its log:\n{self.log.read_text()}") from None
 
     def kill(self) -> None:
-        """SIGKILL to it and all it started, as a crash would, the worker that is being forked at this moment too."""
+        """SIGKILL to it and all it started, as a crash would, the worker that is being forked at this moment too.
+
+        Held first: its end alone would tell the others to finish in good order.
+        """
+        self.process.send_signal(signal.SIGSTOP)
         groups = children(self.pid)
-        self.process.kill()
         for master in groups:
             with suppress(ProcessLookupError):
                 os.killpg(master, signal.SIGKILL)
+        self.process.kill()
         self.process.wait(STOPS_WITHIN_S)
         while not is_free(self.port):  # the kernel closes what they held
             time.sleep(0.005)
