@@ -10,6 +10,7 @@ import fcntl
 import mmap
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -62,10 +63,14 @@ class Segment:
         self._window, self._from, self._at, self._room = window, start, size - start, room
 
     def close(self) -> None:
-        """Give back the room that was not needed, and let go: the lock that falls tells that it is complete."""
+        """Give back the room that was not needed, and let go: the lock that falls tells that it is complete.
+
+        Zeros that the disk does not take back do no harm; a lock that stays would keep the recorder waiting.
+        """
         if self._window is not None:
             self._window.close()
-        os.ftruncate(self._fd, self.size)
+        with suppress(OSError):
+            os.ftruncate(self._fd, self.size)
         os.close(self._fd)
 
 

@@ -6,12 +6,13 @@ import re
 from base64 import b64encode
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 import one_parser  # noqa: F401 (before any thread is begun)
 import requests
 import schemathesis
 from hypothesis import strategies as st
-from identities import Identities
+from identities import BASE, Identities
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     ensure_resource_availability,
@@ -76,6 +77,7 @@ def _impatient(body: dict[str, Any]) -> dict[str, Any]:
 
 
 RULED = {410, 412, 422}
+NOT_FOUND = 404
 MALFORMED = 400
 TOO_LARGE = 413
 LONGEST_WAIT_S = 30
@@ -132,9 +134,23 @@ def invalid_data_is_refused(context: Any, response: Any, case: Any) -> None:
 
 @schemathesis.check
 def what_was_made_is_there(context: Any, response: Any, case: Any) -> None:
-    """As the fuzzer's own check, but where a body names other things a 404 may be about those."""
-    if not (isinstance(case.body, dict) and any(name.endswith(("Id", "Ids")) for name in case.body)):
+    """As the fuzzer's own check; but a 404 is about another thing where a body names one, and the path's are there."""
+    if not (response.status_code == NOT_FOUND and _names_another(case.body) and _is_path_there(case)):
         ensure_resource_availability(context, response, case)
+
+
+def _names_another(body: Any) -> bool:
+    return isinstance(body, dict) and any(name.endswith(("Id", "Ids")) for name in body)
+
+
+def _is_path_there(case: Any) -> bool:
+    """Whether each thing in the path is found when it is asked for by itself; False when none can be asked for."""
+    paths, parts = case.operation.schema.raw_schema["paths"], case.operation.path.split("/")
+    given = {name: quote(str(value), safe="") for name, value in (case.path_parameters or {}).items()}
+    things = ["/".join(parts[: at + 1]) for at, part in enumerate(parts) if part.startswith("{")]
+    asked = [(BASE + thing.format(**given), paths[thing]["get"]) for thing in things if "get" in paths.get(thing, {})]
+    seen = [requests.get(url, headers=identities.headers(get.get("security", [])), timeout=10) for url, get in asked]
+    return bool(seen) and all(answer.status_code != NOT_FOUND for answer in seen)
 
 
 # A job type that is not built; a provider that is not configured, on a server to which the fuzzer gave another one.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import jsonschema_rs
 import yaml
 
-from app.gateway.modules.relations import RELATIONS
+from app.gateway.modules import relations
 from app.gateway.modules.shapes import (
     DURATION_PATTERN,
     HEADER_PATTERN,
@@ -113,7 +113,7 @@ def validate_config(name: str, config: Any, at: tuple[str | int, ...] = ()) -> l
     """
     if found := [_worded(issue) for issue in issues(_validator(name), config, at)]:
         return found
-    return list(RELATIONS[name](complete_config(name, config), at)) if name in RELATIONS else []
+    return relations.issues(name, complete_config(name, config), at)
 
 
 def defaults(name: str) -> Json:

@@ -38,11 +38,9 @@ def next_after(schedule: str, zone: str, moment: datetime) -> datetime:
 
 
 def issues(config: Json, at: tuple[str | int, ...]) -> Iterator[Issue]:
-    """What no schema can say of jobs: names that are taken, schedules and zones that cannot be read, nothing to ask."""
+    """What no schema can say of jobs: schedules and zones that cannot be read, nothing to ask."""
     for number, job in enumerate(config["jobs"]):
         place = (*at, "jobs", number)
-        if job["name"] in {earlier["name"] for earlier in config["jobs"][:number]}:
-            yield Issue((*place, "name"), "format", "name that no job before has")
         if not _is_due(job["schedule"], "UTC"):
             yield Issue((*place, "schedule"), "format", FORM)
         elif not _is_due(job["schedule"], job["zone"]):

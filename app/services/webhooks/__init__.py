@@ -4,7 +4,8 @@ Whoever makes something happen announces it there, after adding its type to `EVE
 
     announce("key.revoked", {"id": key.id})
 
-Data holds ids and figures, and of a relay the answer it was asked for: no addresses of people, no prompts, no keys.
+Data holds ids and figures, and the answers that an operator has relays and jobs tell of: no addresses of people, no
+prompts, no keys.
 """
 
 from __future__ import annotations

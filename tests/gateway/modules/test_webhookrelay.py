@@ -269,6 +269,8 @@ def test_settings_that_cannot_be_are_refused(
     good = {"name": "tickets", "secret": SECRET, "prompt": PROMPT, "model": MODEL, "user": charged}
     for wrong in WRONG:
         refused(admin.put(MODULE, json={"config": {"relays": [good | wrong]}}), 400)
+    twice = admin.put(MODULE, json={"config": {"relays": [good, good | {"secret": OTHER}]}})
+    assert "relays[1].name must be a valid name that no relay before has" in twice.text
     assert admin.get(MODULE).json()["config"] == before
 
 

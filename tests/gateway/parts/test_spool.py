@@ -116,6 +116,19 @@ def test_a_recorder_beside_a_busy_writer_takes_every_call_once(folder: Path, cap
     assert not caplog.messages
 
 
+def test_a_segment_that_cannot_be_cut_is_complete_all_the_same(
+    spool: Spool, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its lock falls; what is left of its room is no torn line."""
+    monkeypatch.setattr(os, "ftruncate", refuse)
+    for n in range(50):
+        spool.append(call(n))
+    store = Store()
+    Recorder(folder, store).sweep()
+    assert (sorted(store.ids), spool.waiting, caplog.messages) == (sorted(numbers(50)), 0, [])
+    assert len(list(folder.glob("*.spool"))) == 1
+
+
 def test_a_database_away_loses_nothing(spool: Spool, folder: Path) -> None:
     """And the recorder says so, until it is back."""
     store = Store()
